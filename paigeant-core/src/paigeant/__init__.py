@@ -1,0 +1,1 @@
+"""Durable workflow orchestration for AI agents, over the message broker you already run."""

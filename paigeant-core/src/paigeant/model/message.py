@@ -1,0 +1,44 @@
+"""What a transport carries: messages, publications, statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The transport-level unit. A transport knows nothing else.
+
+    :param id: unique per deliberate send; a repeat of an uncertain publish reuses it.
+    :param body: opaque bytes.
+    :param headers: small text metadata, unsigned and untrusted.
+    """
+
+    id: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A message on its way to a queue.
+
+    :param delay: seconds before it becomes ready; at most ``Capabilities.max_delay``.
+    :param ttl: seconds after which the backend may drop it unread; a lower bound, ``None`` is never.
+    """
+
+    queue: str
+    message: Message
+    delay: float = 0.0
+    ttl: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """Counts of one queue; ``None`` where the backend cannot tell."""
+
+    ready: int
+    in_flight: int | None = None
+    delayed: int | None = None
+    consumers: int | None = None

@@ -1,0 +1,312 @@
+"""The claims of signed records: what travels, member by member.
+
+A workflow is an append-only chain: one *origin* record made by the dispatcher, then one *hop* record
+per transition (event sourcing; EIP "Routing Slip"). Member names are those on the wire, where they
+are short because they travel on every hop. Readers accept exactly these members: an unknown one, a
+missing one or one of another type is refused. All members of every item kind are fixed here so that
+the format does not change when a release learns to run more of them.
+
+Times are whole seconds since the epoch (RFC 7519 NumericDate). Digests are base64url SHA-256.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from .names import CORRELATION_ID, NAME, NAMESPACE
+
+Digest: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
+WorkflowId: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{CORRELATION_ID}$")]
+Namespace: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{NAMESPACE}$")]
+Name: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
+StepId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Kid: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:@-]{1,128}$")]
+Principal: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Key: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+MediaType: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}$")]
+Time: TypeAlias = Annotated[int, Field(ge=0, le=253_402_300_799)]
+Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53 - 1)]
+
+
+class Claims(BaseModel):
+    """Base of every claims object: exact members, exact types, immutable."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, defer_build=True, validate_by_alias=True, validate_by_name=False
+    )
+
+
+class ValueRef(Claims):
+    """A value by reference: digest, length in bytes, media type. The bytes travel as a blob."""
+
+    h: Digest
+    n: Count
+    mt: MediaType
+
+
+class Source(Claims):
+    """Where an argument comes from: the result of an earlier step, optionally a path into it."""
+
+    step: StepId
+    path: tuple[str | int, ...] | None = None
+
+
+class StepPolicy(Claims):
+    """The dispatcher's wishes for one step; each overrides the activity's own policy.
+
+    ``attempts``; ``exhausted`` (what happens after the last attempt); ``pivot`` (after it succeeds,
+    retry forward only).
+    """
+
+    attempts: Annotated[int, Field(ge=1, le=1000)] | None = None
+    exhausted: Literal["compensate", "park"] | None = None
+    pivot: Literal[True] | None = None
+
+
+class Step(Claims):
+    """One activity of the itinerary.
+
+    ``id`` unique in the workflow; ``act`` activity; ``q`` queue; ``args`` encoded arguments;
+    ``from`` parameters taken from results; ``by`` principals that may run it; ``scope`` token scopes;
+    ``pin`` a revision cannot drop it; ``comp`` what a failed compensation does.
+    """
+
+    id: StepId
+    act: Name
+    q: Name
+    args: ValueRef
+    from_: Annotated[dict[Key, Source] | None, Field(alias="from")] = None
+    policy: StepPolicy | None = None
+    by: tuple[Principal, ...] | None = None
+    scope: tuple[Text, ...] | None = None
+    pin: Literal[True] | None = None
+    comp: Literal["halt", "continue", "park"] | None = None
+
+
+class StepItem(Claims):
+    """An activity."""
+
+    step: Step
+
+
+class Each(Claims):
+    """A template signed once for many branches: its tail, their number, the root of their arguments."""
+
+    tail: tuple[Item, ...]
+    n: Count
+    root: Digest
+
+
+class JoinPolicy(Claims):
+    """When a fork joins: ``all``, ``first``, ``settled``, or ``at-least`` ``k`` branches."""
+
+    kind: Literal["all", "first", "settled", "at-least"]
+    k: Count | None = None
+    within: Count | None = None
+    late: Literal["compensate", "keep"] | None = None
+
+
+class Fork(Claims):
+    """Parallel branches and how they join: either ``branches`` or ``each``."""
+
+    id: StepId
+    policy: JoinPolicy
+    branches: tuple[tuple[Item, ...], ...] | None = None
+    each: Each | None = None
+
+
+class ForkItem(Claims):
+    """A fork."""
+
+    fork: Fork
+
+
+class Wait(Claims):
+    """Wait for a signal, at most ``within`` seconds, then take the ``otherwise`` route."""
+
+    id: StepId
+    signal: Text
+    within: Count | None = None
+    otherwise: tuple[Item, ...] | None = None
+
+
+class WaitItem(Claims):
+    """A wait."""
+
+    wait: Wait
+
+
+class Delay(Claims):
+    """Go on after ``seconds``, or at the time ``until``."""
+
+    id: StepId
+    seconds: Count | None = None
+    until: Time | None = None
+
+
+class DelayItem(Claims):
+    """A delay."""
+
+    delay: Delay
+
+
+class Child(Claims):
+    """A child workflow with its own itinerary; ``detached`` does not wait for it."""
+
+    id: StepId
+    items: tuple[Item, ...]
+    vars: dict[Key, ValueRef] | None = None
+    detached: Literal[True] | None = None
+
+
+class ChildItem(Claims):
+    """A child workflow."""
+
+    child: Child
+
+
+Item: TypeAlias = Annotated[
+    StepItem | ForkItem | WaitItem | DelayItem | ChildItem, Field(union_mode="left_to_right")
+]
+
+
+class RevisionGrant(Claims):
+    """Who may revise the itinerary (``by``), with which activities, to at most how many steps."""
+
+    by: tuple[Principal, ...]
+    acts: tuple[Name, ...]
+    max: Annotated[int, Field(ge=1, le=1024)]
+
+
+class OnBehalfOf(Claims):
+    """How the user's rights are carried; never a token."""
+
+    mode: Literal["ref", "sealed"]
+    h: Digest
+    sub: Text
+    iss: Text
+
+
+class Origin(Claims):
+    """The dispatcher's mandate: everything a worker may be asked to do, signed once.
+
+    ``wf`` correlation id; ``iss`` issuer; ``aud`` namespace; ``iat`` issued at; ``exp`` expiry;
+    ``dl`` deadline; ``sub`` user; ``reply_to`` queue of the outcome; ``vars`` variables; ``items``
+    itinerary; ``scope`` widest scope; ``rev`` revision grant; ``obo`` on behalf of; ``policy`` digest
+    of the verification policy; ``signers`` key ids that sign this record, sorted.
+    """
+
+    wf: WorkflowId
+    iss: Principal
+    aud: Namespace
+    iat: Time
+    exp: Time
+    dl: Time | None = None
+    sub: Text | None = None
+    reply_to: Name | None = None
+    vars: dict[Key, ValueRef] | None = None
+    items: Annotated[tuple[Item, ...], Field(min_length=1)]
+    scope: tuple[Text, ...] | None = None
+    rev: RevisionGrant | None = None
+    obo: OnBehalfOf | None = None
+    policy: Digest
+    signers: tuple[Kid, ...]
+
+
+class ErrorClaim(Claims):
+    """A fault: its class, and the digest of the blob with its text."""
+
+    class_: Annotated[Text, Field(alias="class")]
+    h: Digest
+
+
+class RequestClaim(Claims):
+    """Digest of the request that caused the transition (a cancellation)."""
+
+    h: Digest
+
+
+class Revision(Claims):
+    """The complete new tail of the itinerary, not a delta.
+
+    ``n`` counts the revisions of the workflow from 1; ``end`` terminates it without compensation.
+    """
+
+    n: Annotated[int, Field(ge=1)]
+    tail: tuple[Item, ...]
+    why: Text
+    end: Literal[True] | None = None
+
+
+class ForkClaim(Claims):
+    """The fork that this hop opened."""
+
+    n: Count
+    root: Digest
+    policy: JoinPolicy
+
+
+class JoinClaim(Claims):
+    """The join that this hop made of its branches."""
+
+    fork: Digest
+    root: Digest
+    missing: tuple[Count, ...]
+
+
+class ApprovalClaim(Claims):
+    """A person's decision, bound to what was asked."""
+
+    wait: StepId
+    h: Digest
+    decision: Literal["approved", "denied"]
+    exp: Time
+
+
+class Hop(Claims):
+    """One transition of a branch, made by the worker that ran it.
+
+    ``seq`` from 0; ``prev`` digest of the record before; ``step``, ``act`` what ran; ``dir``
+    ``do`` or ``undo``; ``att`` attempts it took; ``st`` how it ended; ``out`` result; ``vars``
+    variables set (``null`` removes one); ``comp`` data registered for compensation; ``err`` fault;
+    ``usage`` counters; ``req`` request; then, by kind of transition, ``rev``, ``fork``, ``join``,
+    ``approval``.
+    """
+
+    wf: WorkflowId
+    seq: Count
+    prev: Digest
+    step: StepId
+    act: Name
+    dir: Literal["do", "undo"]
+    att: Annotated[int, Field(ge=1)]
+    iss: Principal
+    iat: Time
+    st: Literal["ok", "fault", "skip", "expired", "cancelled"]
+    out: ValueRef | None = None
+    vars: dict[Key, ValueRef | None] | None = None
+    comp: ValueRef | None = None
+    err: ErrorClaim | None = None
+    usage: dict[Key, Count] | None = None
+    req: RequestClaim | None = None
+    rev: Revision | None = None
+    fork: ForkClaim | None = None
+    join: JoinClaim | None = None
+    approval: ApprovalClaim | None = None
+    signers: tuple[Kid, ...]
+
+
+class Attest(Claims):
+    """An operator's word that records up to ``upto`` stay accepted although their key was retired."""
+
+    wf: WorkflowId
+    seq: Count
+    prev: Digest
+    upto: Count
+    reason: Text
+    iss: Principal
+    iat: Time
+    signers: tuple[Kid, ...]
