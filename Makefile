@@ -1,0 +1,70 @@
+# Every target sets the clone up by itself: git, make and Python 3.11+ with venv are all it needs.
+# Nothing is installed system-wide.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+SHELL := /bin/bash
+BIN := .venv/bin
+READY := .venv/.ready
+QUICK := not slow and not proof
+
+.PHONY: help demo test check format docs bench proof lint types layers tests site lowest clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## kill a worker in the middle of a workflow and watch it resume
+	@$(BIN)/python docs/examples/onboarding/demo.py
+
+test: lint types layers tests site lowest ## every gate, as on a submission
+	@echo "make test: all gates passed"
+
+check: lint $(READY) ## the quick loop: style, mypy, layers, fast tests
+	@echo "== mypy"
+	@$(BIN)/mypy
+	@$(MAKE) --no-print-directory layers
+	@echo "== fast tests"
+	@$(BIN)/pytest tests -q -n 2 -m "$(QUICK)"
+
+format: $(READY) ## rewrite the code in the house style
+	@$(BIN)/ruff check --fix --quiet
+	@$(BIN)/ruff format
+
+docs: site ## build the documentation into site/
+
+bench: $(READY) ## measure, as ratios within one run
+	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+proof: $(READY) ## the heavy proofs in full (minutes)
+	@PAIGEANT_PROOF=1 $(BIN)/pytest tests -m proof --timeout 1800
+
+lint: $(READY)
+	@echo "== style: ruff"
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: $(READY)
+	@echo "== types: mypy, pyright"
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+
+layers: $(READY)
+	@echo "== layers: import-linter"
+	@$(BIN)/lint-imports
+
+tests: $(READY)
+	@echo "== tests, documentation examples, wheels in clean environments"
+	@$(BIN)/pytest tests -n 2 --dist loadgroup
+
+site: $(READY)
+	@echo "== documentation site"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+lowest: $(READY)
+	@echo "== the core with the lowest versions it allows"
+	@tools/lowest.sh
+
+clean: ## remove everything that the targets made
+	rm -rf .venv .uv site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(READY): uv.lock pyproject.toml paigeant-core/pyproject.toml tools/setup.sh
+	@tools/setup.sh

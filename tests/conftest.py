@@ -1,0 +1,22 @@
+"""Keeps every test apart from the machine it runs on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+KEPT = {"PAIGEANT_PROOF"}
+
+
+def pytest_configure() -> None:
+    """Forget settings of the shell: a test sees only those it makes."""
+    for name in [name for name in os.environ if name.startswith("PAIGEANT_") and name not in KEPT]:
+        del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in an empty directory: no ``.env``, no ``paigeant.toml``, and no database left in the clone."""
+    monkeypatch.chdir(tmp_path)

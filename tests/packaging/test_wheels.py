@@ -1,0 +1,105 @@
+"""The wheels as shipped, each in a clean environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+UV = Path(sys.executable).with_name("uv")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("wheels")]
+
+
+def run(*command: str | Path, cwd: Path, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, "UV_PYTHON_DOWNLOADS": "never", **env},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == code, f"{command} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment that never sees the clone."""
+
+    path: Path
+
+    def bin(self, name: str, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        return run(self.path / "bin" / name, *arguments, cwd=self.path, code=code)
+
+    def python(self, code: str) -> str:
+        return self.bin("python", "-I", "-W", "error", "-c", code).stdout
+
+    def installed(self) -> dict[str, str]:
+        listed = run(UV, "pip", "list", "--format", "json", cwd=self.path, VIRTUAL_ENV=str(self.path)).stdout
+        return {row["name"]: row["version"] for row in json.loads(listed)}
+
+
+Make = Callable[..., Environment]
+
+
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built through the source distribution, without the workspace."""
+    out = tmp_path_factory.mktemp("dist")
+    run(UV, "build", "--all-packages", "--no-sources", "--quiet", "--out-dir", out, cwd=ROOT)
+    return out
+
+
+def wheel(dist: Path, name: str) -> Path:
+    (path,) = dist.glob(f"{name}-*.whl")
+    return path
+
+
+@pytest.fixture(scope="session")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    def environment(*packages: str) -> Environment:
+        path = tmp_path_factory.mktemp("env") / "venv"
+        run(UV, "venv", "--quiet", "--python", sys.executable, path, cwd=path.parent)
+        run(UV, "pip", "install", "--quiet", *packages, cwd=path.parent, VIRTUAL_ENV=str(path))
+        return Environment(path)
+
+    return environment
+
+
+@pytest.fixture(scope="session")
+def core(dist: Path, make: Make) -> Environment:
+    return make(str(wheel(dist, "paigeant_core")))
+
+
+def test_core_wheel_holds_the_package_its_types_and_licence(dist: Path) -> None:
+    with zipfile.ZipFile(wheel(dist, "paigeant_core")) as archive:
+        names = archive.namelist()
+    assert "paigeant/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"paigeant", "paigeant_core"}
+
+
+def test_meta_wheel_holds_no_code(dist: Path) -> None:
+    with zipfile.ZipFile(wheel(dist, "paigeant")) as archive:
+        assert [name for name in archive.namelist() if ".dist-info/" not in name] == []
+
+
+def test_core_alone_brings_three_packages_and_what_those_bring(core: Environment, make: Make) -> None:
+    have = core.installed()
+    del have["paigeant-core"]
+    assert have == make("pluggy>=1.7,<2", "pydantic>=2.11,<3", "pydantic-settings>=2.10,<3").installed()
+
+
+def test_core_alone_imports(core: Environment) -> None:
+    core.python("import paigeant")
