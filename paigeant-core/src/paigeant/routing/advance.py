@@ -1,0 +1,211 @@
+"""From the result of an attempt to the next transition. Pure: it decides, the worker performs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from ..errors import ItineraryError, RevisionNotAuthorized
+from ..model.records import ErrorClaim, RequestClaim, Revision, Step, StepItem, ValueRef
+from .retry import RetryPolicy
+from .revision import check_revision
+from .slip import Phase, Slip, Task
+
+MAX_DELAY = 366 * 86_400.0
+"""Longest delay a rate limit can ask for, in seconds; the expiry of the workflow ends it anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionDraft:
+    """The complete new tail, why, and whether the workflow ends here (then ``tail`` is empty)."""
+
+    tail: tuple[Step, ...]
+    why: str
+    end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """An attempt returned.
+
+    :param out: its result. :param variables: variables set; ``None`` removes one.
+    :param comp: data registered for compensation. :param usage: counters.
+    """
+
+    out: ValueRef | None = None
+    variables: Mapping[str, ValueRef | None] = field(default_factory=dict[str, "ValueRef | None"])
+    comp: ValueRef | None = None
+    revision: RevisionDraft | None = None
+    usage: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt raised.
+
+    :param error: class name. :param text: digest of the blob with the error's text.
+    :param delay: seconds the error itself asked for.
+    :param comp: data registered for compensation before it failed.
+    """
+
+    error: str
+    text: str
+    kind: Literal["transient", "permanent", "rate-limited"]
+    delay: float | None = None
+    comp: ValueRef | None = None
+    variables: Mapping[str, ValueRef | None] = field(default_factory=dict[str, "ValueRef | None"])
+
+
+Result: TypeAlias = Succeeded | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class HopDraft:
+    """The claims of a hop without those that sealing adds (wf, seq, prev, iss, iat, signers)."""
+
+    step: str
+    act: str
+    dir: Literal["do", "undo"]
+    att: int
+    st: Literal["ok", "fault", "skip", "expired", "cancelled"]
+    out: ValueRef | None = None
+    vars: Mapping[str, ValueRef | None] | None = None
+    comp: ValueRef | None = None
+    err: ErrorClaim | None = None
+    usage: Mapping[str, int] | None = None
+    req: RequestClaim | None = None
+    rev: Revision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Append this hop and go on."""
+
+    draft: HopDraft
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Run it again after ``delay`` seconds; ``counted`` if that uses up an attempt."""
+
+    delay: float
+    counted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Stand still until a person resumes it. ``reason``: ``exhausted`` or ``permanent``."""
+
+    reason: Literal["exhausted", "permanent"]
+
+
+Transition: TypeAlias = Commit | Retry | Park
+
+
+def advance(slip: Slip, result: Result, *, attempt: int, policy: RetryPolicy, random: float) -> Transition:
+    """Decide what the result of the next task's ``attempt`` (from 1) leads to.
+
+    :param policy: the activity's own; the step's ``policy`` overrides its attempts.
+    :param random: from [0, 1), for the jitter.
+    :raises RevisionNotAuthorized: the result holds a revision beyond the grant; it counts as a
+        permanent fault of the activity.
+    :raises ItineraryError: the workflow has ended.
+    """
+    task = slip.next
+    if task is None:
+        raise ItineraryError(f"workflow {slip.origin.wf!r} has ended ({slip.status}); nothing can advance it")
+    if isinstance(result, Succeeded):
+        return Commit(_succeeded(slip, task, result, attempt))
+    if result.kind == "rate-limited":
+        return Retry(_delay(result, attempt, policy, random), counted=False)
+    attempts = (task.step.policy and task.step.policy.attempts) or policy.attempts
+    if result.kind == "transient" and attempt < attempts:
+        return Retry(_delay(result, attempt, policy, random), counted=True)
+    if _parks(slip, task):
+        return Park("permanent" if result.kind == "permanent" else "exhausted")
+    return Commit(_failed(task, result, attempt))
+
+
+def needed(slip: Slip) -> frozenset[str]:
+    """Digests of the values that must travel on: what later steps read, and what the caller gets."""
+    digests = {ref.h for ref in needed_refs(slip)}
+    if slip.fault is not None:
+        digests.add(slip.fault.text)
+    return frozenset(digests)
+
+
+def needed_refs(slip: Slip) -> Iterator[ValueRef]:
+    """References of the values that must travel on; one may come twice."""
+    yield from slip.variables.values()
+    if slip.last is not None:
+        yield slip.last
+    if slip.phase is Phase.FORWARD:
+        for step in slip.remaining:
+            yield step.args
+            yield from _sources(slip, step)
+    if slip.phase is not Phase.ENDED:
+        for undo in slip.to_undo:
+            yield undo.data
+            yield undo.step.args
+
+
+def _sources(slip: Slip, step: Step) -> Iterator[ValueRef]:
+    if step.from_:
+        for source in step.from_.values():
+            if source.step in slip.results:
+                yield slip.results[source.step]
+
+
+def _succeeded(slip: Slip, task: Task, result: Succeeded, attempt: int) -> HopDraft:
+    done = task.direction == "do"
+    if result.revision is not None and not done:
+        raise RevisionNotAuthorized(f"workflow {slip.origin.wf!r}: revision refused: a compensation cannot revise")
+    return HopDraft(
+        task.step.id,
+        task.step.act,
+        task.direction,
+        attempt,
+        "ok",
+        out=result.out if done else None,
+        vars=result.variables or None,
+        comp=result.comp if done else None,
+        usage=result.usage or None,
+        rev=None if result.revision is None else _revision(slip, result.revision),
+    )
+
+
+def _revision(slip: Slip, draft: RevisionDraft) -> Revision:
+    check_revision(slip, draft.tail, end=draft.end)
+    return Revision(
+        n=slip.revisions + 1,
+        tail=tuple(StepItem(step=step) for step in draft.tail),
+        why=draft.why[:256] or "unspecified",
+        end=True if draft.end else None,
+    )
+
+
+def _failed(task: Task, result: Failed, attempt: int) -> HopDraft:
+    return HopDraft(
+        task.step.id,
+        task.step.act,
+        task.direction,
+        attempt,
+        "fault",
+        vars=result.variables or None,
+        comp=result.comp if task.direction == "do" else None,
+        err=ErrorClaim.model_validate({"class": result.error[:256], "h": result.text}),
+    )
+
+
+def _parks(slip: Slip, task: Task) -> bool:
+    if task.direction == "undo":
+        return task.step.comp == "park"
+    return slip.pivoted or (task.step.policy is not None and task.step.policy.exhausted == "park")
+
+
+def _delay(result: Failed, attempt: int, policy: RetryPolicy, random: float) -> float:
+    if result.delay is None or math.isnan(result.delay):
+        return policy.delay(attempt, random)
+    return min(max(0.0, result.delay), MAX_DELAY)

@@ -1,0 +1,298 @@
+"""The routing slip: the fold of the records of one workflow.
+
+``apply`` is the only definition of what a record means. Readers use it to verify a chain, writers to
+make the next state, so the two cannot differ. It is pure: no I/O, no clock, no randomness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Literal
+
+from ..errors import ChainError, ItineraryError
+from ..model.records import Hop, Item, Origin, Step, StepItem, ValueRef
+from .revision import check_revision
+
+
+class Phase(StrEnum):
+    """Where a workflow goes."""
+
+    FORWARD = "forward"
+    COMPENSATING = "compensating"
+    ENDED = "ended"
+
+
+class Status(StrEnum):
+    """How a workflow ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    COMPENSATED = "compensated"
+    COMPENSATION_FAILED = "compensation_failed"
+    TERMINATED = "terminated"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """A compensation that stands registered: the step, and the data its handler gets."""
+
+    step: Step
+    data: ValueRef
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to run next. ``data`` is that of the compensation, with direction ``undo`` only."""
+
+    step: Step
+    direction: Literal["do", "undo"]
+    data: ValueRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why the workflow does not complete. ``text`` is the digest of the blob with the error's text."""
+
+    step: str
+    activity: str
+    error: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slip:
+    """The state of a workflow after its records so far.
+
+    :param seq: number of the next record; 0 after the origin.
+    :param iat: when the last record was made, seconds since the epoch.
+    :param executed: steps that were done, in order.
+    :param remaining: steps not begun; what an ended or compensating workflow still has here never runs.
+    :param results: by step id.
+    :param last: the result of the step done last.
+    :param to_undo: registered compensations; the last is next.
+    :param undone: ids of the steps whose compensation succeeded (or had nothing to do).
+    :param undo_failed: ids of the steps whose compensation failed for good.
+    :param pivoted: a pivot step succeeded: only forward from here.
+    :param discarded: steps that revisions dropped.
+    :param cause: why it stopped going forward (failed, expired or cancelled); ``None`` while it does.
+    :param status: how it ended; ``None`` while it runs.
+    """
+
+    origin: Origin
+    seq: int
+    iat: int
+    executed: tuple[Step, ...]
+    remaining: tuple[Step, ...]
+    results: Mapping[str, ValueRef] = field(default_factory=dict[str, ValueRef])
+    last: ValueRef | None = None
+    variables: Mapping[str, ValueRef] = field(default_factory=dict[str, ValueRef])
+    to_undo: tuple[Undo, ...] = ()
+    undone: tuple[str, ...] = ()
+    undo_failed: tuple[str, ...] = ()
+    fault: Fault | None = None
+    pivoted: bool = False
+    revisions: int = 0
+    discarded: tuple[Step, ...] = ()
+    cause: Status | None = None
+    status: Status | None = None
+
+    @property
+    def phase(self) -> Phase:
+        if self.status is not None:
+            return Phase.ENDED
+        return Phase.FORWARD if self.cause is None else Phase.COMPENSATING
+
+    @property
+    def next(self) -> Task | None:
+        """What to run next; ``None`` at the end."""
+        if self.status is not None:
+            return None
+        if self.cause is None:
+            return Task(self.remaining[0], "do")
+        undo = self.to_undo[-1]
+        return Task(undo.step, "undo", undo.data)
+
+
+_MEMBERS = ("out", "vars", "comp", "err", "usage", "req", "rev")
+_ALLOWED = {
+    ("do", "ok"): {"out", "vars", "comp", "usage", "rev"},
+    ("do", "fault"): {"vars", "comp", "err", "usage"},
+    ("do", "expired"): {"out", "vars", "comp", "usage"},
+    ("do", "cancelled"): {"out", "vars", "comp", "usage", "req"},
+    ("undo", "ok"): {"vars", "usage"},
+    ("undo", "skip"): {"usage"},
+    ("undo", "fault"): {"vars", "err", "usage"},
+}
+"""Which members a hop may have, by direction and status; what is not listed cannot happen."""
+
+_CAUSES = {"fault": Status.FAILED, "expired": Status.EXPIRED, "cancelled": Status.CANCELLED}
+
+
+def steps_of(items: Iterable[Item]) -> tuple[Step, ...]:
+    """The activities of an itinerary.
+
+    :raises ItineraryError: it has another kind of item.
+    """
+    steps: list[Step] = []
+    for item in items:
+        if not isinstance(item, StepItem):
+            kind = next(iter(type(item).model_fields))
+            raise ItineraryError(f"the itinerary has a {kind!r}; this release runs activities only: upgrade the worker")
+        steps.append(item.step)
+    return tuple(steps)
+
+
+def start(origin: Origin) -> Slip:
+    """The slip before the first hop.
+
+    :raises ItineraryError: step ids repeat, a step refers to no earlier one, or its scope is wider
+        than the origin's.
+    """
+    steps = steps_of(origin.items)
+    known: set[str] = set()
+    for step in steps:
+        if step.id in known:
+            raise ItineraryError(f"workflow {origin.wf!r}: two steps have the id {step.id!r}")
+        for key, source in (step.from_ or {}).items():
+            if source.step not in known:
+                raise ItineraryError(f"step {step.id!r}, argument {key!r}: {source.step!r} is no earlier step")
+        if not set(step.scope or ()) <= set(origin.scope or ()):
+            raise ItineraryError(f"step {step.id!r} has a wider scope than the workflow")
+        known.add(step.id)
+    return Slip(origin, 0, origin.iat, (), steps, variables=origin.vars or {})
+
+
+def fold(origin: Origin, hops: Iterable[Hop]) -> Slip:
+    """The slip after these hops. Raises what ``start`` and ``apply`` raise."""
+    slip = start(origin)
+    for hop in hops:
+        slip = apply(slip, hop)
+    return slip
+
+
+def apply(slip: Slip, hop: Hop) -> Slip:
+    """The slip after one more hop.
+
+    Whether ``prev`` is the digest of the record before is the envelope's to check: it has the bytes.
+
+    :raises ChainError: the hop belongs elsewhere in the history, or to another workflow.
+    :raises ItineraryError: it is not what the itinerary has next, or not a possible outcome of it.
+    :raises RevisionNotAuthorized: its revision is beyond what the dispatcher granted.
+    """
+    step = _follows(slip, hop)
+    slip = replace(slip, seq=slip.seq + 1, iat=hop.iat, variables=_set(slip.variables, hop.vars))
+    if hop.dir == "undo":
+        return _undone(slip, step, hop)
+    if hop.comp is not None and not slip.pivoted:
+        slip = replace(slip, to_undo=(*slip.to_undo, Undo(step, hop.comp)))
+    return _done(slip, step, hop) if hop.st == "ok" else _stopped(slip, step, hop)
+
+
+def _follows(slip: Slip, hop: Hop) -> Step:
+    where = f"workflow {slip.origin.wf!r}, record {hop.seq}"
+    if hop.wf != slip.origin.wf:
+        raise ChainError(f"{where}: belongs to workflow {hop.wf!r}")
+    if hop.seq != slip.seq:
+        raise ChainError(f"{where}: expected record {slip.seq}")
+    if hop.iat < slip.iat:
+        raise ChainError(f"{where}: made before the record it follows")
+    task = slip.next
+    if task is None:
+        raise ChainError(f"{where}: after the end ({slip.status})")
+    if (hop.step, hop.act, hop.dir) != (task.step.id, task.step.act, task.direction):
+        raise ItineraryError(
+            f"{where}: {hop.dir} of step {hop.step!r} ({hop.act!r}), but next is "
+            f"{task.direction} of step {task.step.id!r} ({task.step.act!r})"
+        )
+    _check_outcome(slip, hop, where)
+    return task.step
+
+
+def _check_outcome(slip: Slip, hop: Hop, where: str) -> None:
+    if hop.fork or hop.join or hop.approval:
+        raise ItineraryError(f"{where}: more than an activity; this release runs activities only: upgrade the worker")
+    allowed = _ALLOWED.get((hop.dir, hop.st))
+    if allowed is None:
+        raise ItineraryError(f"{where}: {hop.dir} cannot end as {hop.st!r}")
+    for name in _MEMBERS:
+        if name not in allowed and getattr(hop, name) is not None:
+            raise ItineraryError(f"{where}: {name!r} does not go with {hop.dir} {hop.st!r}")
+    if hop.st == "fault" and hop.err is None:
+        raise ItineraryError(f"{where}: a fault without its error")
+    if hop.st == "fault" and hop.dir == "do" and slip.pivoted:
+        raise ItineraryError(f"{where}: a fault after the pivot, where only retrying goes on")
+    deadline = slip.origin.exp if slip.origin.dl is None else slip.origin.dl
+    if hop.st == "expired" and hop.iat < deadline:
+        raise ItineraryError(f"{where}: expired before the deadline")
+
+
+def _done(slip: Slip, step: Step, hop: Hop) -> Slip:
+    before, remaining = slip, slip.remaining[1:]
+    pivots = step.policy is not None and step.policy.pivot is True
+    slip = replace(
+        slip,
+        executed=(*slip.executed, step),
+        remaining=remaining,
+        results=_set(slip.results, {step.id: hop.out}),
+        last=hop.out,
+        pivoted=slip.pivoted or pivots,
+        to_undo=() if pivots else slip.to_undo,
+        status=None if remaining or hop.rev is not None else Status.COMPLETED,
+    )
+    return slip if hop.rev is None else _revised(before, slip, hop)
+
+
+def _revised(before: Slip, slip: Slip, hop: Hop) -> Slip:
+    assert hop.rev is not None
+    tail, end = steps_of(hop.rev.tail), hop.rev.end is True
+    check_revision(before, tail, end=end, n=hop.rev.n, issuer=hop.iss)
+    kept = {step.id for step in tail}
+    ended = Status.TERMINATED if end else None if tail else Status.COMPLETED
+    return replace(
+        slip,
+        remaining=tail,
+        discarded=(*slip.discarded, *(step for step in slip.remaining if step.id not in kept)),
+        revisions=hop.rev.n,
+        status=ended,
+    )
+
+
+def _stopped(slip: Slip, step: Step, hop: Hop) -> Slip:
+    """A fault, a passed deadline or a cancellation: what stands registered is undone, last first."""
+    fault = None if hop.err is None else Fault(step.id, step.act, hop.err.class_, hop.err.h)
+    cause = _CAUSES[hop.st]
+    return replace(
+        slip,
+        executed=slip.executed if hop.out is None else (*slip.executed, step),
+        remaining=slip.remaining[1:],
+        results=_set(slip.results, {step.id: hop.out}),
+        last=hop.out if hop.out is not None else slip.last,
+        fault=fault,
+        cause=cause,
+        status=None if slip.to_undo else cause,
+    )
+
+
+def _undone(slip: Slip, step: Step, hop: Hop) -> Slip:
+    to_undo = slip.to_undo[:-1]
+    if hop.st != "fault":
+        undone, failed = (*slip.undone, step.id), slip.undo_failed
+    else:
+        undone, failed = slip.undone, (*slip.undo_failed, step.id)
+    halted = hop.st == "fault" and step.comp != "continue"
+    status = None
+    if halted or not to_undo:
+        status = Status.COMPENSATION_FAILED if failed else Status.COMPENSATED
+    return replace(slip, to_undo=to_undo, undone=undone, undo_failed=failed, status=status)
+
+
+def _set(values: Mapping[str, ValueRef], changes: Mapping[str, ValueRef | None] | None) -> Mapping[str, ValueRef]:
+    """The values with these changes; ``None`` removes."""
+    if not changes:
+        return values
+    merged = {**values, **changes}
+    return {key: value for key, value in merged.items() if value is not None}
