@@ -52,6 +52,10 @@ class PaigeantError(Exception):
     """Root of every error raised by Paigeant."""
 
 
+class PaigeantWarning(UserWarning):
+    """Something was ignored or is not as it should be, and work goes on."""
+
+
 class ConfigurationError(PaigeantError):
     """A setting, argument or file is wrong. The message says which, where, and the remedy."""
 

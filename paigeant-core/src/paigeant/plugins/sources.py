@@ -1,0 +1,148 @@
+"""Where settings come from: environment, ``.env``, a secrets directory and one TOML file."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from dotenv import dotenv_values
+
+from ..errors import ConfigurationError
+
+PREFIX = "PAIGEANT_"
+CORE_TABLE = "paigeant"
+CONFIG_FILE = "PAIGEANT_CONFIG_FILE"
+SECRETS_DIR = "PAIGEANT_SECRETS_DIR"
+DEFAULT_FILE = Path("paigeant.toml")
+DOTENV = Path(".env")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What was found in the surroundings of this process, read once.
+
+    :param env_file: ``.env`` of the working directory, if there is one.
+    :param secrets_dir: one file per setting, named like its variable (``PAIGEANT_SECRETS_DIR``).
+    :param toml_file: ``PAIGEANT_CONFIG_FILE``, else ``paigeant.toml`` of the working directory.
+    :param tables: its content.
+    :param variables: names of the ``PAIGEANT_*`` variables that are set, in upper case.
+    """
+
+    env_file: Path | None
+    secrets_dir: Path | None
+    toml_file: Path | None
+    tables: Mapping[str, object]
+    variables: frozenset[str]
+
+    @classmethod
+    def read(cls) -> Sources:
+        """Look around.
+
+        :raises ConfigurationError: a file that is named, or there, cannot be read.
+        """
+        env_file = DOTENV.absolute() if DOTENV.is_file() else None
+        found = {**_read_dotenv(env_file), **os.environ}
+        values = {name.upper(): value for name, value in found.items() if name.upper().startswith(PREFIX)}
+        toml_file = _toml_file(values.get(CONFIG_FILE))
+        return cls(
+            env_file,
+            _secrets_dir(values.get(SECRETS_DIR)),
+            toml_file,
+            _read_toml(toml_file),
+            frozenset(name for name, value in values.items() if value),
+        )
+
+    def table(self, *path: str) -> dict[str, object]:
+        """The TOML table of that path; an absent one is empty.
+
+        :raises ConfigurationError: there is something else than a table.
+        """
+        node: Mapping[str, Any] = self.tables
+        for depth, key in enumerate(path, 1):
+            child: Any = node.get(key, {})
+            if not isinstance(child, dict):
+                raise ConfigurationError(
+                    f"{self.toml_file}: {'.'.join(path[:depth])!r} must be a table, not {type(child).__name__}"
+                )
+            node = cast("dict[str, Any]", child)
+        return dict(node)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The part of the sources that belongs to the core, to one plugin, or to one instance of it."""
+
+    sources: Sources
+    prefix: str
+    path: tuple[str, ...]
+
+    @classmethod
+    def of(cls, sources: Sources, name: str | None = None, instance: str | None = None) -> Scope:
+        """``None`` is the core: ``PAIGEANT_*`` and table ``[paigeant]``."""
+        if name is None:
+            return cls(sources, PREFIX, (CORE_TABLE,))
+        path = (name,) if instance is None else (name, instance)
+        return cls(sources, variable_prefix(*path), path)
+
+    @property
+    def table(self) -> dict[str, object]:
+        return self.sources.table(*self.path)
+
+    def where(self, field: str) -> str:
+        """Name the place a field was read from, for an error message."""
+        variable = self.prefix + field.upper()
+        if variable not in self.sources.variables and field in self.table:
+            return f"{field!r} in table [{'.'.join(self.path)}] of {self.sources.toml_file}"
+        return variable
+
+
+def variable_prefix(*path: str) -> str:
+    """``("redis", "billing")`` -> ``PAIGEANT_REDIS_BILLING_``."""
+    return PREFIX + "".join(re.sub(r"[^A-Z0-9]", "_", part.upper()) + "_" for part in path)
+
+
+def with_hint(name: str, known: Collection[str]) -> str:
+    """``name`` and, if there is one, the known name nearest to it."""
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"{name} (did you mean {near[0]}?)" if near else name
+
+
+def _read_dotenv(path: Path | None) -> dict[str, str | None]:
+    if path is None:
+        return {}
+    try:
+        return dict(dotenv_values(path))
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(f"cannot read {path}: {exc}; correct or remove it") from exc
+
+
+def _secrets_dir(value: str | None) -> Path | None:
+    if not value:
+        return None
+    path = Path(value).expanduser()
+    if not path.is_dir():
+        raise ConfigurationError(f"{SECRETS_DIR}: {str(path)!r} is not a directory; create it or unset the variable")
+    return path
+
+
+def _toml_file(value: str | None) -> Path | None:
+    if value:
+        return Path(value).expanduser()
+    return DEFAULT_FILE.absolute() if DEFAULT_FILE.is_file() else None
+
+
+def _read_toml(path: Path | None) -> dict[str, object]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigurationError(f"cannot read {path} ({exc.strerror}); correct or unset {CONFIG_FILE}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ConfigurationError(f"{path} is not valid TOML: {exc}") from exc
