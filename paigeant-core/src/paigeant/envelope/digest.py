@@ -1,0 +1,36 @@
+"""Digests and their text form: base64url without padding (RFC 4648 section 5)."""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+
+from ..errors import EnvelopeFormatError
+
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_FROM_URL = bytes.maketrans(b"-_+/", b"+/!!")  # "+" and "/" must not pass
+
+
+def b64url(data: bytes) -> str:
+    """Encode."""
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=").decode("ascii")
+
+
+def unb64url(text: str) -> bytes:
+    """Decode exactly what ``b64url`` gives: no padding, no other characters, no loose bits.
+
+    :raises EnvelopeFormatError: it is anything else.
+    """
+    try:
+        raw = text.encode("ascii").translate(_FROM_URL) + b"=" * (-len(text) % 4)
+        data = binascii.a2b_base64(raw, strict_mode=True)
+    except ValueError as exc:
+        raise EnvelopeFormatError("not base64url") from exc
+    if b64url(data) != text:
+        raise EnvelopeFormatError("not base64url in its one form")
+    return data
+
+
+def sha(data: bytes) -> str:
+    """SHA-256 as base64url: 43 characters."""
+    return b64url(hashlib.sha256(data).digest())

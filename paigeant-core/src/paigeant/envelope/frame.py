@@ -1,0 +1,187 @@
+"""The envelope as bytes: the origin, the chain of hops, the values still needed, unsigned hints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, cast
+
+from ..errors import EnvelopeFormatError, LimitExceeded, UnsupportedVersion
+from .digest import b64url, sha, unb64url
+from .strict_json import loads
+
+CONTENT_TYPE = "application/vnd.paigeant.envelope+json"
+CONTENT_TYPE_HEADER = "content-type"
+ATTEMPT_HEADER = "paigeant-attempt"
+GEN_HEADER = "paigeant-gen"
+NOT_BEFORE_HEADER = "paigeant-not-before"
+
+DEFAULT_LIMIT = 256 * 1024
+HARD_LIMIT = 1024 * 1024
+MAX_RECORDS = 1024
+MAX_SIGNATURES = 8
+MAX_EXT = 4 * 1024
+
+_DIGEST_LENGTH = 43
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One signature of a record, both parts base64url (RFC 7515, general JSON serialization)."""
+
+    protected: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """A signed statement: a JWS. Copied byte for byte, never written anew."""
+
+    payload: str
+    signatures: tuple[Signature, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the payload *and* of all signatures: none can be stripped or added later."""
+        signatures = "".join(f"\n{s.protected}.{s.value}" for s in self.signatures)
+        return sha(f"paigeant/record/1\n{self.payload}{signatures}".encode())
+
+    @cached_property
+    def head(self) -> str:
+        """Digest of the payload alone: the same for another valid signature of the same statement."""
+        return sha(self.payload.encode())
+
+    @cached_property
+    def text(self) -> str:
+        """As JSON."""
+        signatures = [{"protected": s.protected, "signature": s.value} for s in self.signatures]
+        return json.dumps({"payload": self.payload, "signatures": signatures}, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What travels.
+
+    :param blobs: values by digest.
+    :param ext: unsigned, untrusted hints (trace context).
+    """
+
+    origin: Record
+    chain: tuple[Record, ...] = ()
+    blobs: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    ext: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """Origin and chain."""
+        return (self.origin, *self.chain)
+
+
+def read_envelope(body: bytes, *, limit: int = DEFAULT_LIMIT) -> Envelope:
+    """Parse an envelope. Nothing in it is verified yet.
+
+    :param limit: most bytes allowed, itself capped at 1 MiB.
+    :raises SecurityError: ``EnvelopeFormatError``, ``LimitExceeded`` or ``UnsupportedVersion``.
+    """
+    members = _members(loads(body, limit=min(limit, HARD_LIMIT), what="envelope"), "envelope")
+    version = members.get("v")
+    if type(version) is int and version != 1:
+        raise UnsupportedVersion(f"envelope version {version}; this release reads version 1")
+    if type(version) is not int or not {"origin", "chain"} <= members.keys():
+        raise EnvelopeFormatError("envelope: 'v', 'origin' and 'chain' are required")
+    if unknown := members.keys() - {"v", "origin", "chain", "blobs", "sealed", "ext"}:
+        raise EnvelopeFormatError(f"envelope: unknown members {sorted(unknown)!r}")
+    if "sealed" in members:
+        raise UnsupportedVersion("envelope: sealed fields, which this release cannot read: upgrade the worker")
+    chain = _list(members["chain"], "envelope: 'chain'")
+    if len(chain) >= MAX_RECORDS:
+        raise LimitExceeded(f"envelope: {1 + len(chain)} records, more than {MAX_RECORDS}")
+    return Envelope(
+        _record(members["origin"]),
+        tuple(map(_record, chain)),
+        _blobs(members.get("blobs", {})),
+        _ext(members.get("ext", {})),
+    )
+
+
+def write_envelope(envelope: Envelope) -> bytes:
+    """The bytes that ``read_envelope`` reads. Records keep theirs; UTF-8 values travel as they are."""
+    parts = ['{"v":1,"origin":', envelope.origin.text, ',"chain":[']
+    parts += ",".join(record.text for record in envelope.chain), "]"
+    if envelope.blobs:
+        blobs = (f'"{digest}":{_blob_text(data)}' for digest, data in envelope.blobs.items())
+        parts += ',"blobs":{', ",".join(blobs), "}"
+    if envelope.ext:
+        parts += ',"ext":', json.dumps(envelope.ext, separators=(",", ":"))
+    parts.append("}")
+    return "".join(parts).encode()
+
+
+def _blob_text(data: bytes) -> str:
+    try:
+        return json.dumps(data.decode(), ensure_ascii=False)
+    except UnicodeDecodeError:
+        return f'{{"b64":"{b64url(data)}"}}'
+
+
+def _members(value: object, what: str) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise EnvelopeFormatError(f"{what}: expected an object")
+    return cast("dict[str, Any]", value)
+
+
+def _list(value: object, what: str) -> list[object]:
+    if type(value) is not list:
+        raise EnvelopeFormatError(f"{what}: expected an array")
+    return cast("list[object]", value)
+
+
+def _exactly(value: object, names: set[str], what: str) -> dict[str, Any]:
+    members = _members(value, what)
+    if members.keys() != names:
+        raise EnvelopeFormatError(f"{what}: members must be exactly {sorted(names)!r}")
+    return members
+
+
+def _text(value: object, what: str) -> str:
+    if type(value) is not str:
+        raise EnvelopeFormatError(f"{what}: expected a string")
+    return value
+
+
+def _record(value: object) -> Record:
+    members = _exactly(value, _RECORD, "record")
+    signatures = _list(members["signatures"], "record: 'signatures'")
+    if len(signatures) > MAX_SIGNATURES:
+        raise LimitExceeded(f"record: {len(signatures)} signatures, more than {MAX_SIGNATURES}")
+    return Record(_text(members["payload"], "record: 'payload'"), tuple(map(_signature, signatures)))
+
+
+def _signature(value: object) -> Signature:
+    members = _exactly(value, _SIGNATURE, "signature")
+    return Signature(_text(members["protected"], "signature"), _text(members["signature"], "signature"))
+
+
+_RECORD = {"payload", "signatures"}
+_SIGNATURE = {"protected", "signature"}
+
+
+def _blobs(value: object) -> dict[str, bytes]:
+    blobs: dict[str, bytes] = {}
+    for digest, content in _members(value, "envelope: 'blobs'").items():
+        if len(digest) != _DIGEST_LENGTH:
+            raise EnvelopeFormatError("envelope: a value is not named by its digest")
+        if type(content) is str:
+            blobs[digest] = content.encode()
+        else:
+            blobs[digest] = unb64url(_text(_exactly(content, {"b64"}, "value")["b64"], "value"))
+    return blobs
+
+
+def _ext(value: object) -> dict[str, Any]:
+    ext = _members(value, "envelope: 'ext'")
+    if ext and len(json.dumps(ext, separators=(",", ":"))) > MAX_EXT:
+        raise LimitExceeded(f"envelope: 'ext' is over {MAX_EXT} bytes")
+    return ext

@@ -1,0 +1,204 @@
+"""Open: from the bytes of a message to a verified slip. Every byte is hostile until this returns."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from ..errors import (
+    AudienceMismatch,
+    ChainError,
+    EnvelopeFormatError,
+    Expired,
+    LimitExceeded,
+    MissingSignature,
+    NotYetValid,
+    PayloadMismatch,
+    PolicyNotSatisfied,
+    UnsupportedContentType,
+    UntrustedSigner,
+)
+from ..model.message import Message
+from ..model.records import Hop, Origin
+from ..routing import Slip, apply, needed, needed_refs, start
+from .chain import VerifiedChain
+from .digest import sha, unb64url
+from .frame import CONTENT_TYPE, CONTENT_TYPE_HEADER, HARD_LIMIT, Envelope, Record, read_envelope
+from .security import Security
+from .signatures import Kind, verify
+from .strict_json import loads
+
+log = logging.getLogger("paigeant.envelope")
+
+C = TypeVar("C", Origin, Hop)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A verified envelope: what it says, and the records that say it."""
+
+    envelope: Envelope
+    slip: Slip
+    hops: tuple[Hop, ...]
+
+    @property
+    def tip(self) -> str:
+        """Digest of the last record, signatures included: ``prev`` of the next one."""
+        return self._last.digest
+
+    @property
+    def head(self) -> str:
+        """Digest of the payload of the last record: what a cursor remembers."""
+        return self._last.head
+
+    def heads(self, position: int) -> str:
+        """Payload digest of the record at ``position``: 0 is the origin, ``n`` the hop of ``seq`` n-1.
+
+        :raises IndexError: there is none.
+        """
+        return self.envelope.origin.head if position == 0 else self.envelope.chain[position - 1].head
+
+    @property
+    def _last(self) -> Record:
+        return self.envelope.chain[-1] if self.envelope.chain else self.envelope.origin
+
+
+async def open_envelope(
+    message: Message, security: Security, *, now: float, limit: int, allow_expired: bool = False
+) -> Opened:
+    """Verify a message completely, but for its queue and the replay guard, which the worker has.
+
+    :param now: seconds since the epoch.
+    :param limit: most bytes of the body.
+    :param allow_expired: leave the expiry to the caller; everything else is checked as ever.
+    :raises SecurityError: the subclass says what is wrong. ``Expired`` and ``NotYetValid`` are raised
+        only for envelopes that are authentic in every other respect.
+    """
+    if message.headers.get(CONTENT_TYPE_HEADER) != CONTENT_TYPE:
+        raise UnsupportedContentType(f"the message header {CONTENT_TYPE_HEADER!r} must be {CONTENT_TYPE!r}")
+    envelope = read_envelope(message.body, limit=limit)
+    chain = await verify_chain(envelope.records, security)
+    blobs = _checked_blobs(envelope.blobs, chain.slip)
+    _check_time(chain.slip, security, now, allow_expired)
+    return opened(chain, blobs, envelope.ext)
+
+
+def opened(chain: VerifiedChain, blobs: Mapping[str, bytes], ext: Mapping[str, object]) -> Opened:
+    """Put a verified chain and verified values together."""
+    return Opened(Envelope(chain.records[0], chain.records[1:], blobs, ext), chain.slip, chain.hops)
+
+
+async def verify_chain(records: tuple[Record, ...], security: Security) -> VerifiedChain:
+    """Verify signatures, claims, and that each record follows from those before.
+
+    Nothing here depends on the time of day, so the answer stays good and is remembered.
+    """
+    known = security.verified.longest(records)
+    if known is not None and len(known.records) == len(records):
+        return known
+    done = 0 if known is None else len(known.records)
+    kids = [await verify(record, _kind(at), security) for at, record in enumerate(records[done:], done)]
+    for record, signers in zip(records[done:], kids, strict=True):
+        known = _started(record, signers, security) if known is None else _extended(known, record, signers, security)
+    assert known is not None
+    security.verified.add(known)
+    return known
+
+
+def _kind(position: int) -> Kind:
+    return "hop" if position else "origin"
+
+
+def _started(record: Record, kids: tuple[str, ...], security: Security) -> VerifiedChain:
+    origin = read_claims(record, Origin, kids, security)
+    where = f"workflow {origin.wf!r}"
+    if origin.aud != security.namespace:
+        raise AudienceMismatch(f"{where}: made for namespace {origin.aud!r}, this is {security.namespace!r}")
+    if origin.exp <= origin.iat or (origin.dl is not None and origin.dl > origin.exp):
+        raise EnvelopeFormatError(f"{where}: its times are out of order")
+    if origin.exp - origin.iat > security.max_lifetime:
+        raise LimitExceeded(f"{where}: lives {origin.exp - origin.iat} s, more than {security.max_lifetime} s")
+    if origin.policy != security.policy:
+        _other_policy(where, security)
+    return VerifiedChain((record,), (), start(origin))
+
+
+def _other_policy(where: str, security: Security) -> None:
+    text = f"{where}: dispatched under another security policy (required signers, algorithms or state store differ)"
+    if security.other_policy == "reject":
+        raise PolicyNotSatisfied(text)
+    log.warning("%s", text)
+
+
+def _extended(chain: VerifiedChain, record: Record, kids: tuple[str, ...], security: Security) -> VerifiedChain:
+    hop = read_claims(record, Hop, kids, security)
+    slip = follow(chain.slip, hop, chain.records[-1].digest, security)
+    return VerifiedChain((*chain.records, record), (*chain.hops, hop), slip)
+
+
+def follow(slip: Slip, hop: Hop, tip: str, security: Security) -> Slip:
+    """The slip after a hop, if it may follow the record with digest ``tip``.
+
+    :raises SecurityError: it may not.
+    """
+    where = f"workflow {slip.origin.wf!r}, record {hop.seq}"
+    if hop.prev != tip:
+        raise ChainError(f"{where}: does not follow the record before it")
+    if hop.iat > slip.origin.exp + security.skew:
+        raise ChainError(f"{where}: made after the workflow expired")
+    after = apply(slip, hop)
+    task = slip.next
+    by = task.step.by if task is not None else None
+    if by is not None and hop.iss not in by and hop.st in ("ok", "fault", "skip"):
+        raise UntrustedSigner(f"{where}: {hop.iss!r} may not run step {hop.step!r}")
+    return after
+
+
+def read_claims(record: Record, model: type[C], kids: tuple[str, ...], security: Security) -> C:
+    """The claims of a record whose signatures (by ``kids``) are verified.
+
+    :raises SecurityError: malformed, signed by others than it says, or against the policy.
+    """
+    claims = _parsed(record, model)
+    if claims.signers != kids:
+        raise MissingSignature(f"signed by {list(kids)!r}, but says {list(claims.signers)!r}")
+    principals = security.check_principals(kids)
+    if not security.unsigned and claims.iss not in principals:
+        raise UntrustedSigner(f"issuer {claims.iss!r} is none of its signers {sorted(principals)!r}")
+    return claims
+
+
+def _parsed(record: Record, model: type[C]) -> C:
+    payload = unb64url(record.payload)
+    what = f"{model.__name__.lower()} record"
+    loads(payload, limit=HARD_LIMIT, what=what)  # what pydantic's parser is lenient about
+    try:
+        return model.model_validate_json(payload)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise EnvelopeFormatError(f"{what}: {place or 'claims'}: {first['msg']}") from exc
+
+
+def _checked_blobs(blobs: Mapping[str, bytes], slip: Slip) -> dict[str, bytes]:
+    """Only those that are needed, each with the digest and the length that was signed."""
+    for digest, data in blobs.items():
+        if sha(data) != digest:
+            raise PayloadMismatch(f"a value does not hash to its name {digest!r}")
+    for ref in needed_refs(slip):
+        if ref.h in blobs and len(blobs[ref.h]) != ref.n:
+            raise PayloadMismatch(f"value {ref.h!r} has {len(blobs[ref.h])} bytes, and {ref.n} were signed")
+    wanted = needed(slip)
+    return {digest: data for digest, data in blobs.items() if digest in wanted}
+
+
+def _check_time(slip: Slip, security: Security, now: float, allow_expired: bool) -> None:
+    where = f"workflow {slip.origin.wf!r}"
+    if slip.iat > now + security.skew:
+        raise NotYetValid(f"{where}: its last record is {slip.iat - now:.0f} s in the future; check the clocks")
+    if now > slip.origin.exp + security.skew and not allow_expired:
+        raise Expired(f"{where}: expired {now - slip.origin.exp:.0f} s ago")

@@ -1,0 +1,171 @@
+"""Seal: from a transition to signed bytes. Nothing leaves that this process would not accept itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
+
+from ..errors import Expired, InvalidWorkflow, LimitExceeded, PayloadMismatch, SerializationError
+from ..model.names import check_correlation_id
+from ..model.records import Claims, Hop, Origin, RevisionGrant, Step, StepItem, ValueRef
+from ..routing import HopDraft, needed, needed_refs, start
+from .chain import VerifiedChain
+from .digest import sha
+from .frame import MAX_RECORDS, write_envelope
+from .opening import Opened, follow, opened, read_claims
+from .security import Security
+from .signatures import sign
+
+
+async def seal_origin(
+    *,
+    wf: str,
+    steps: Sequence[Step],
+    variables: Mapping[str, ValueRef],
+    blobs: Mapping[str, bytes],
+    security: Security,
+    iat: int,
+    exp: int,
+    deadline: int | None = None,
+    reply_to: str | None = None,
+    rev: RevisionGrant | None = None,
+    ext: Mapping[str, Any] | None = None,
+) -> Opened:
+    """Make and sign the origin of a workflow.
+
+    :param wf: correlation id.
+    :param blobs: the bytes of arguments and variables, by digest.
+    :param iat: issued at; ``exp``: expires at; ``deadline``: to be ended by; seconds since the epoch.
+    :param reply_to: queue that gets the outcome.
+    :param ext: unsigned hints.
+    :raises InvalidWorkflow: the parts are no valid origin.
+    :raises SignerUnavailable: it could not be signed; nothing was made.
+    """
+    if not iat < exp <= iat + security.max_lifetime:
+        raise InvalidWorkflow(f"workflow {wf!r}: must expire within {security.max_lifetime} s of its dispatch")
+    if deadline is not None and not iat <= deadline <= exp:
+        raise InvalidWorkflow(f"workflow {wf!r}: the deadline must be between dispatch and expiry")
+    members: dict[str, Any] = {
+        "wf": check_correlation_id(wf),
+        "iss": security.issuer,
+        "aud": security.namespace,
+        "iat": iat,
+        "exp": exp,
+        "dl": deadline,
+        "reply_to": reply_to,
+        "vars": dict(variables) or None,
+        "items": tuple(StepItem(step=step) for step in steps),
+        "rev": rev,
+        "policy": security.policy,
+        "signers": security.kids,
+    }
+    try:
+        payload = _payload(Origin(**{name: value for name, value in members.items() if value is not None}))
+    except (ValidationError, SerializationError) as exc:
+        raise InvalidWorkflow(f"workflow {wf!r}: {_first(exc)}") from exc
+    record = await sign(payload, "origin", security)
+    origin = read_claims(record, Origin, security.kids, security)
+    chain = VerifiedChain((record,), (), start(origin))
+    security.verified.add(chain)
+    return opened(chain, _carried(chain, {}, blobs), ext or {})
+
+
+async def seal_hop(
+    before: Opened, draft: HopDraft, blobs: Mapping[str, bytes], security: Security, *, now: float
+) -> Opened:
+    """Append one signed hop: earlier records byte for byte, and only the values still needed.
+
+    :param blobs: the bytes of new values, by digest.
+    :param now: seconds since the epoch. The record never says earlier than the one before it.
+    :raises ItineraryError: the draft does not follow from the itinerary.
+    :raises RevisionNotAuthorized: its revision is beyond the grant.
+    :raises Expired: the workflow expired before it could be signed.
+    :raises SerializationError: a name or counter in the draft cannot be carried.
+    :raises SignerUnavailable: it could not be signed; nothing was made.
+    """
+    slip = before.slip
+    iat = max(int(now), slip.iat)
+    if iat > slip.origin.exp + security.skew:
+        raise Expired(f"workflow {slip.origin.wf!r}: expired before step {draft.step!r} could be recorded")
+    if len(before.envelope.chain) + 2 > MAX_RECORDS:
+        raise LimitExceeded(f"workflow {slip.origin.wf!r}: more than {MAX_RECORDS} records")
+    try:
+        hop = _hop(before, draft, security, iat)
+    except ValidationError as exc:
+        raise SerializationError(f"step {draft.step!r} ({draft.act!r}): {_first(exc)}") from exc
+    after = follow(slip, hop, before.tip, security)
+    record = await sign(_payload(hop), "hop", security)
+    chain = VerifiedChain((*before.envelope.records, record), (*before.hops, hop), after)
+    carried = _carried(chain, before.envelope.blobs, blobs)
+    security.verified.add(chain)
+    return opened(chain, carried, before.envelope.ext)
+
+
+def body(sealed: Opened) -> bytes:
+    """The bytes of the message."""
+    return write_envelope(sealed.envelope)
+
+
+def content_digest(origin: Origin) -> str:
+    """What makes two dispatches the same: the origin without its times, policy and signers.
+
+    These change when the same request is repeated later, or after a key was added; its content does not.
+    """
+    content = origin.model_dump(
+        mode="json", by_alias=True, exclude_none=True, exclude={"iat", "exp", "dl", "policy", "signers"}
+    )
+    return sha(b"paigeant/content/1\n" + json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _hop(before: Opened, draft: HopDraft, security: Security, iat: int) -> Hop:
+    return Hop(
+        wf=before.slip.origin.wf,
+        seq=before.slip.seq,
+        prev=before.tip,
+        step=draft.step,
+        act=draft.act,
+        dir=draft.dir,
+        att=draft.att,
+        iss=security.issuer,
+        iat=iat,
+        st=draft.st,
+        out=draft.out,
+        vars=dict(draft.vars) if draft.vars else None,
+        comp=draft.comp,
+        err=draft.err,
+        usage=dict(draft.usage) if draft.usage else None,
+        req=draft.req,
+        rev=draft.rev,
+        signers=security.kids,
+    )
+
+
+def _payload(claims: Claims) -> bytes:
+    try:
+        return claims.model_dump_json(by_alias=True, exclude_none=True).encode()
+    except (PydanticSerializationError, UnicodeEncodeError) as exc:
+        raise SerializationError(f"{type(claims).__name__.lower()} record: a name is not UTF-8 text") from exc
+
+
+def _first(exc: Exception) -> str:
+    if not isinstance(exc, ValidationError):
+        return str(exc)
+    error = exc.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{'.'.join(map(str, error['loc']))}: {error['msg']}"
+
+
+def _carried(chain: VerifiedChain, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The values that travel on. What is not at hand is in the store, or was dropped long ago."""
+    wanted = sorted(needed(chain.slip))
+    for digest in wanted:
+        if digest in new and sha(new[digest]) != digest:
+            raise PayloadMismatch(f"a new value does not hash to its name {digest!r}")
+    for ref in needed_refs(chain.slip):
+        if ref.h in new and len(new[ref.h]) != ref.n:
+            raise PayloadMismatch(f"a new value has another length than its reference {ref.h!r} says")
+    at_hand = {**old, **new}
+    return {digest: at_hand[digest] for digest in wanted if digest in at_hand}

@@ -1,0 +1,86 @@
+"""JSON without its ambiguities: what two readers could understand differently is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+from ..errors import EnvelopeFormatError, LimitExceeded
+
+MAX_DEPTH = 32
+_MAX_INT = 2**53 - 1
+
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def loads(data: bytes, *, limit: int, what: str) -> Any:
+    """Parse strict JSON (RFC 8259, narrowed as I-JSON, RFC 7493, does).
+
+    Refused: another encoding than UTF-8, a byte order mark, duplicate keys, NaN and infinities,
+    numbers outside of the exact range of a double, lone surrogates, more than 32 levels.
+
+    :param limit: most bytes allowed.
+    :param what: names the data in errors.
+    :raises LimitExceeded: too long or too deep.
+    :raises EnvelopeFormatError: any of the others.
+    """
+    if len(data) > limit:
+        raise LimitExceeded(f"{what}: {len(data)} bytes, more than the limit of {limit}")
+    _check_depth(data, what)
+    try:
+        value = _decoder.decode(data.decode())
+        if b"\\ud" in data or b"\\uD" in data:
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as exc:
+        raise LimitExceeded(f"{what}: nested too deeply") from exc
+    except ValueError as exc:  # JSONDecodeError, UnicodeError, and those of the hooks below
+        raise EnvelopeFormatError(f"{what}: not strict JSON: {_reason(exc)}") from exc
+    return value
+
+
+def _check_depth(data: bytes, what: str) -> None:
+    """Count the levels before parsing, without a loop over bytes: each turn removes the innermost level."""
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return
+    outside_strings = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
+    brackets = b"".join(outside_strings).translate(_BRACKETS, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        if not brackets:
+            return
+        brackets = brackets.replace(b"[]", b"")
+    if b"[]" in brackets:
+        raise LimitExceeded(f"{what}: more than {MAX_DEPTH} levels")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a key appears twice in one object")
+    return members
+
+
+def _constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number of JSON")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("a number overflows")
+    return value
+
+
+def _int(text: str) -> int:
+    if len(text) > 17 or abs(value := int(text)) > _MAX_INT:
+        raise ValueError("a whole number is over 2^53-1")
+    return value
+
+
+def _reason(exc: ValueError) -> str:
+    """Without the data, which may be secret; ``str`` of a UnicodeError holds some of it."""
+    return exc.reason if isinstance(exc, (UnicodeDecodeError, UnicodeEncodeError)) else str(exc)
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int)

@@ -1,0 +1,59 @@
+"""Values: encoded by a serializer, referenced by digest, length and media type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..abc import Serializer
+from ..errors import ConfigurationError, PaigeantError, SerializationError
+from ..model.records import ValueRef
+from .digest import sha
+
+
+class Codecs:
+    """The configured serializers: the first writes, all read.
+
+    :raises ConfigurationError: there is none, or two have one media type.
+    """
+
+    def __init__(self, serializers: Sequence[Serializer]) -> None:
+        if not serializers:
+            raise ConfigurationError("no serializer is configured; set PAIGEANT_SERIALIZERS, for example to json")
+        self.writer = serializers[0]
+        self._readers = {serializer.media_type: serializer for serializer in serializers}
+        if len(self._readers) != len(serializers):
+            raise ConfigurationError(
+                "two serializers in PAIGEANT_SERIALIZERS have the same media type; list one of them"
+            )
+
+    def encode(self, plain: Any) -> tuple[ValueRef, bytes]:
+        """The reference of a plain value, and its bytes.
+
+        :raises SerializationError: the serializer cannot carry it.
+        """
+        try:
+            data = self.writer.encode(plain)
+        except PaigeantError:
+            raise
+        except Exception as exc:
+            raise SerializationError(f"{self.writer.media_type}: cannot encode: {type(exc).__name__}") from exc
+        return ValueRef(h=sha(data), n=len(data), mt=self.writer.media_type), data
+
+    def decode(self, ref: ValueRef, data: bytes) -> Any:
+        """The plain value. ``data`` is already known to have the digest of ``ref``.
+
+        :raises SerializationError: no configured serializer reads its media type, or the bytes are not of it.
+        """
+        reader = self._readers.get(ref.mt)
+        if reader is None:
+            known = ", ".join(sorted(self._readers))
+            raise SerializationError(
+                f"no serializer for media type {ref.mt!r} (configured: {known}); add one to PAIGEANT_SERIALIZERS"
+            )
+        try:
+            return reader.decode(data)
+        except PaigeantError:
+            raise
+        except Exception as exc:
+            raise SerializationError(f"{ref.mt}: cannot decode: {type(exc).__name__}") from exc
