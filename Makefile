@@ -57,7 +57,7 @@ tests: $(READY)
 
 site: $(READY)
 	@echo "== documentation site"
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lowest: $(READY)
 	@echo "== the core with the lowest versions it allows"
