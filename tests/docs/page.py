@@ -95,7 +95,7 @@ class Page:
         for command, shown in commands(block.body):
             where = f"{self.path}:{block.line}: $ {command}"
             if command.endswith("&"):
-                started = subprocess.Popen(["bash", "-c", f"exec {command[:-1]}"])
+                started = subprocess.Popen(["bash", "-c", f"exec env {command[:-1]}"])
                 self.background.append(started)
                 continue
             done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
