@@ -1,0 +1,1 @@
+"""Queues and a state store in a SQLite file."""

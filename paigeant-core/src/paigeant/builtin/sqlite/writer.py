@@ -1,0 +1,256 @@
+"""The side of the thread that writes: one transaction for all that is waiting."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, assert_never
+
+from ...abc.clock import Clock
+from ...errors import BackendCorrupt, ConfigurationError, LeaseLost, OutcomeUnknown
+from .changes import Plan, delete_entries
+from .faults import code_of, translate
+from .ops import Change, Claim, Claimed, Declare, Disown, Lazy, Lease, News, Op, Purge, Release, Renew
+from .schema import PATIENCE, Synchronous, open_writer
+
+_CLAIM = """
+UPDATE msg SET avail = :until, owner = :owner, deliveries = deliveries + 1 WHERE id IN (
+  SELECT id FROM (
+    SELECT id FROM (SELECT m.id FROM json_each(:queues) q CROSS JOIN msg m
+      ON m.queue = q.value AND m.avail > 0 AND m.avail <= :now LIMIT :limit)
+    UNION ALL
+    SELECT id FROM (SELECT m.id FROM json_each(:queues) q CROSS JOIN msg m
+      ON m.queue = q.value AND m.avail = 0 LIMIT :limit)
+  ) LIMIT :limit)
+RETURNING id, queue, deliveries, mid, headers, body"""
+_NEXT = "SELECT min((SELECT avail FROM msg WHERE queue = q.value ORDER BY queue, avail LIMIT 1)) FROM json_each(?) q"
+_RENEW = """
+UPDATE msg SET avail = ? + (SELECT lease FROM queue WHERE queue.id = msg.queue)
+WHERE id = ? AND owner = ? AND deliveries = ?"""
+_RELEASE = "UPDATE msg SET avail = ?, owner = NULL WHERE id = ? AND owner = ? AND deliveries = ? RETURNING queue"
+_DISOWN = """
+UPDATE msg SET avail = 0, owner = NULL WHERE id IN (
+  SELECT m.id FROM queue q CROSS JOIN msg m ON m.queue = q.id AND m.avail > 0 AND m.owner = ?)
+RETURNING queue"""
+_EXPIRED = "id IN (SELECT id FROM msg WHERE expires <= ? AND avail <= ? LIMIT ?)"
+_RETENTION_PERIOD, _RETENTION_ROWS = 1.0, 200
+
+Result: TypeAlias = Any
+"""What an operation gives, or the exception that fails it alone."""
+
+
+class Writer:
+    """Owns the connection that writes. Everything here runs in one thread."""
+
+    def __init__(self, path: Path, namespace: str, synchronous: Synchronous, clock: Clock) -> None:
+        self._path, self._namespace, self._clock = path, namespace, clock
+        self._durable: Synchronous = synchronous
+        self._mode: Synchronous = synchronous
+        self._queues: dict[str, int] = {}
+        self._next_retention = 0.0
+
+    def open(self) -> int:
+        """Open the file; give the number of the namespace."""
+        try:
+            self._connection = open_writer(self._path, self._durable)
+            self._inode = self._path.stat().st_ino
+            self._begin()
+            self._connection.execute("INSERT OR IGNORE INTO space(name) VALUES (?)", (self._namespace,))
+            ((self.space,),) = self._connection.execute("SELECT id FROM space WHERE name = ?", (self._namespace,))
+            self._connection.execute("COMMIT")
+        except (sqlite3.Error, OSError) as exc:
+            self.close()
+            raise translate(exc, self._path) from exc
+        return int(self.space)
+
+    def close(self) -> None:
+        """Close the connection, if it was opened."""
+        if hasattr(self, "_connection"):
+            self._connection.close()
+
+    def commit(self, ops: Sequence[Op]) -> tuple[list[Result], News]:
+        """Perform ``ops`` in one transaction, as if one after another."""
+        try:
+            if all(isinstance(op, Claim) for op in ops) and (idle := self._look(ops)) is not None:
+                return idle, News()
+            return self._transact(ops)
+        except (sqlite3.DataError, sqlite3.InterfaceError, ValueError, TypeError, OverflowError) as exc:
+            if len(ops) == 1:
+                raise translate(exc, self._path) from exc
+            return self._one_by_one(ops)
+        except (sqlite3.Error, OSError) as exc:
+            raise translate(exc, self._path) from exc
+
+    def _one_by_one(self, ops: Sequence[Op]) -> tuple[list[Result], News]:
+        """A value that SQLite refuses fails its own operation only. The batch was undone: nothing is repeated."""
+        results: list[Result] = []
+        news = News()
+        for op in ops:
+            try:
+                (result,), more = self.commit([op])
+            except Exception as exc:
+                results.append(exc)
+            else:
+                results.append(result)
+                news.queues |= more.queues
+                news.entries |= more.entries
+        return results, news
+
+    def _look(self, ops: Sequence[Op]) -> list[Result] | None:
+        """Empty results if nothing is ready: an idle look must not take the write lock."""
+        now = self._clock.time()
+        results: list[Result] = []
+        for op in ops:
+            assert isinstance(op, Claim)
+            results.append(Claimed([], self._next(op)))
+        return None if any(r.next is not None and r.next <= now for r in results) else results
+
+    def _next(self, op: Claim) -> float | None:
+        (avail,) = self._patiently(_NEXT, (op.queues,)).fetchone()
+        return None if avail is None else float(avail)
+
+    def _transact(self, ops: Sequence[Op]) -> tuple[list[Result], News]:
+        self._synchronise(all(isinstance(op, Lazy) for op in ops))
+        self._begin()
+        try:
+            results, news = self._perform(ops)
+            self._retain(news)
+        except BaseException:
+            self._undo()
+            raise
+        self._end()
+        return results, news
+
+    def _begin(self) -> None:
+        try:
+            if self._path.stat().st_ino != self._inode:
+                raise FileNotFoundError
+        except FileNotFoundError:
+            raise BackendCorrupt(
+                f"the SQLite file {str(self._path)!r} was deleted or replaced while it was in use; restart this process"
+            ) from None
+        self._patiently("BEGIN IMMEDIATE")
+
+    def _patiently(self, sql: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        """Wait for the lock in short steps: SQLite's own handler sleeps up to 100 ms between looks."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self._connection.execute(sql, values)
+            except sqlite3.OperationalError as exc:
+                if code_of(exc) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(random.uniform(0.0002, 0.001))
+
+    def _synchronise(self, lazy: bool) -> None:
+        """Let commits of mere leases skip the fsync; the next durable one includes them."""
+        mode: Synchronous = "NORMAL" if lazy else self._durable
+        if mode != self._mode:
+            self._connection.execute(f"PRAGMA synchronous={mode}")
+            self._mode = mode
+
+    def _undo(self) -> None:
+        self._queues.clear()  # may name queues whose creation is undone
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def _end(self) -> None:
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as exc:
+            self._undo()
+            if code_of(exc) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY):
+                raise  # nothing of it can come back
+            raise OutcomeUnknown(f"the commit to {str(self._path)!r} failed half-way ({exc}); read again") from exc
+
+    def _perform(self, ops: Sequence[Op]) -> tuple[list[Result], News]:
+        """Changes first, claims last: a claim may take what was published with it."""
+        now, news = self._clock.time(), News()
+        results: list[Result] = [None] * len(ops)
+        changes = [(i, op) for i, op in enumerate(ops) if isinstance(op, Change)]
+        if changes:
+            plan = Plan(self._connection, self.space, now, [op for _, op in changes])
+            for i, change in changes:
+                results[i] = plan.add(change, self._queue)
+            news.queues, news.entries = plan.perform()
+        for i, op in enumerate(ops):
+            if not isinstance(op, (Change, Claim)):
+                results[i] = self._other(op, now, news)
+        for i, op in enumerate(ops):
+            if isinstance(op, Claim):
+                results[i] = self._claim(op, now)
+        return results, news
+
+    def _other(self, op: Renew | Release | Disown | Declare | Purge, now: float, news: News) -> Result:
+        match op:
+            case Renew():
+                return {lease for lease in op.leases if self._renew(lease, now)}
+            case Release():
+                return self._release(op, now, news)
+            case Disown():
+                rows = self._connection.execute(_DISOWN, (op.owner,)).fetchall()
+                news.queues.update(queue for (queue,) in rows)
+                return len(rows)
+            case Declare():
+                return self._declare(op)
+            case Purge():
+                sql = "DELETE FROM msg WHERE queue = ? AND avail <= ?"
+                return self._connection.execute(sql, (self._queue(op.queue), now)).rowcount
+        assert_never(op)
+
+    def _claim(self, op: Claim, now: float) -> Claimed:
+        if op.abandoned:
+            return Claimed([])
+        values = {"until": now + op.lease, "owner": op.owner, "queues": op.queues, "now": now, "limit": op.limit}
+        rows = self._connection.execute(_CLAIM, values).fetchall()
+        return Claimed(rows) if rows else Claimed(rows, self._next(op))
+
+    def _renew(self, lease: Lease, now: float) -> bool:
+        return self._connection.execute(_RENEW, (now, *lease)).rowcount == 1
+
+    def _release(self, op: Release, now: float, news: News) -> Result:
+        rows = self._connection.execute(_RELEASE, (now + op.delay if op.delay else 0.0, *op.lease)).fetchall()
+        news.queues.update(queue for (queue,) in rows)
+        return None if rows else LeaseLost(f"the lease {op.lease.token!r} ended: the message belongs to someone else")
+
+    def _declare(self, op: Declare) -> Result:
+        sql = (
+            "SELECT name, lease FROM queue WHERE space = ? AND name IN (SELECT value FROM json_each(?)) AND lease <> ?"
+        )
+        for name, lease in self._connection.execute(sql, (self.space, json.dumps(op.queues), op.lease)).fetchall():
+            return ConfigurationError(
+                f"queue {name!r} has a lease of {lease:g} s, not {op.lease:g} s: all its consumers must use the same"
+            )
+        numbers = {name: self._queue(name) for name in op.queues}
+        self._connection.executemany(
+            "UPDATE queue SET lease = ? WHERE id = ?", [(op.lease, number) for number in numbers.values()]
+        )
+        return numbers
+
+    def _queue(self, name: str) -> int:
+        number = self._queues.get(name)
+        if number is None:
+            self._connection.execute("INSERT OR IGNORE INTO queue(space, name) VALUES (?, ?)", (self.space, name))
+            sql = "SELECT id FROM queue WHERE space = ? AND name = ?"
+            ((number,),) = self._connection.execute(sql, (self.space, name)).fetchall()
+            self._queues[name] = number
+        return number
+
+    def _retain(self, news: News) -> None:
+        """Delete a few expired rows now and then, in the transaction of whoever writes."""
+        if time.monotonic() < self._next_retention:
+            return
+        now = self._clock.time()
+        where = "revision IN (SELECT revision FROM kv WHERE expires <= ? LIMIT ?)"
+        entries = delete_entries(self._connection, where, (now, _RETENTION_ROWS))
+        sql = f"DELETE FROM msg WHERE {_EXPIRED}"
+        messages = self._connection.execute(sql, (now, now, _RETENTION_ROWS)).rowcount
+        news.entries |= entries > 0
+        if max(entries, messages) < _RETENTION_ROWS:
+            self._next_retention = time.monotonic() + _RETENTION_PERIOD
