@@ -45,9 +45,9 @@ def complaint(machine: Path) -> str:
 
 def test_without_a_recent_python(machine: Path) -> None:
     program(machine, "python3", "exit 1")
-    assert complaint(machine) == (
-        "setup: Python 3.11 or newer is needed and none was found; on Debian or Ubuntu: apt install python3 python3-venv\n"
-    )
+    text = complaint(machine)
+    assert text.startswith("setup: Python 3.11 or newer is needed")
+    assert text.endswith("on Debian or Ubuntu: apt install python3 python3-venv\n")
 
 
 def test_without_the_venv_module(machine: Path) -> None:
