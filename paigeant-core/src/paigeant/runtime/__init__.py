@@ -1,1 +1,1 @@
-"""runtime"""
+"""Dispatcher, worker, client, sweeper: the only place that drives a transport."""

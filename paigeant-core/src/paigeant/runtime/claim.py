@@ -1,0 +1,65 @@
+"""A hop that this worker owns for now."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..state.cursor import Cursor
+from ..state.ids import BranchKeys
+
+if TYPE_CHECKING:
+    from ..abc import Delivery
+    from ..envelope.opening import Opened
+    from ..routing.slip import Task
+
+
+def nonce() -> str:
+    """Names one writer or one claim; fresh each time, never a process id."""
+    return secrets.token_urlsafe(6)
+
+
+@dataclass(eq=False)
+class Claim:
+    """Ownership of one hop: the verified message, the cursor as read, and the lease.
+
+    :param delivery: the broker's delivery; settled already in separate mode.
+    :param cursor: as this claim left it; without a store, made up from the message's headers.
+    :param revision: of the cursor in the store; moved by the heartbeat in separate mode.
+    :param again: whether the hop may have been started before.
+    """
+
+    delivery: Delivery
+    opened: Opened
+    keys: BranchKeys
+    cursor: Cursor
+    revision: int = 0
+    again: bool = False
+    lost: bool = False
+    expires: float = 0.0
+    task: asyncio.Task[object] | None = field(default=None, repr=False)
+
+    @property
+    def next(self) -> Task:
+        """What to run. A claim is only made of a slip that has a next task."""
+        task = self.opened.slip.next
+        if task is None:
+            raise AssertionError("a claim without a next task")
+        return task
+
+    @property
+    def seq(self) -> int:
+        return self.opened.slip.seq
+
+    @property
+    def correlation_id(self) -> str:
+        return self.opened.slip.origin.wf
+
+    def lose(self) -> None:
+        """Ownership is gone: stop the activity; write, publish, acknowledge nothing."""
+        if not self.lost:
+            self.lost = True
+            if self.task is not None:
+                self.task.cancel()

@@ -1,0 +1,309 @@
+"""The client: outcome, status, history, and putting parked workflows back to work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ..abc import Clock, StateStore, Transport
+from ..envelope.frame import CONTENT_TYPE
+from ..envelope.opening import Opened, open_envelope
+from ..errors import (
+    ResultExpired,
+    ResultTimeout,
+    RevisionConflict,
+    SecurityError,
+    StoreRequired,
+    WorkflowError,
+    WorkflowFailed,
+    WorkflowNotFound,
+)
+from ..model.message import Message
+from ..model.names import check_correlation_id
+from ..state.cursor import Cursor, State
+from ..state.ids import BranchKeys
+from .environment import Environment, Session
+from .moving import make_move
+from .outcome import FaultInfo, HistoryEntry, Outcome, WorkflowStatus
+from .values import Values, read_history
+
+if TYPE_CHECKING:
+    from ..envelope.security import Security
+    from ..model.records import ValueRef
+    from ..routing.slip import Slip
+
+_STATES = {State.READY: "ready", State.RUNNING: "running", State.WAITING: "waiting", State.ENDED: "ended"}
+
+
+class WorkflowClient:
+    """Asks about workflows, by correlation id. As ``async with`` it closes what it opened.
+
+    Parameters are those of :class:`WorkflowDispatcher`.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        state_store: StateStore | None = None,
+        security: Security | None = None,
+        namespace: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.transport = transport
+        self._session = Session(
+            transport, state_store=state_store, security=security, namespace=namespace, clock=clock
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._session.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close what this client opened."""
+        await self._session.close()
+
+    async def result(self, correlation_id: str, *, timeout: timedelta | float | None = None) -> Outcome:
+        """Wait for the workflow to end as ``completed``.
+
+        :param timeout: a timedelta or seconds; default for ever.
+        :raises WorkflowFailed: it ended otherwise; ``outcome`` tells how.
+        :raises ResultTimeout: it has not ended by then; it goes on.
+        :raises WorkflowNotFound: no such workflow.
+        :raises ResultExpired: it ended long ago.
+        """
+        outcome = await self.outcome(correlation_id, timeout=timeout)
+        if outcome.status != "completed":
+            raise WorkflowFailed(str(outcome), outcome)
+        return outcome
+
+    async def outcome(self, correlation_id: str, *, timeout: timedelta | float | None = None) -> Outcome:
+        """Like :meth:`result`, but any end is an answer."""
+        env = await self._session.open()
+        keys = BranchKeys.of(check_correlation_id(correlation_id))
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        waiting = self._replied(env, keys) if env.store is None else self._ended(env, env.store, keys, correlation_id)
+        try:
+            async with env.clock.timeout(seconds):
+                opened, status = await waiting
+        except TimeoutError:
+            raise ResultTimeout(
+                f"workflow {correlation_id!r} has not ended within {seconds:g} s; it goes on: ask again, or look at "
+                f"`paigeant workflows status {correlation_id}`"
+            ) from None
+        return await _outcome(env, opened, keys, status)
+
+    async def status(self, correlation_id: str) -> WorkflowStatus:
+        """Where the workflow stands now.
+
+        :raises WorkflowNotFound: no such workflow.
+        :raises StoreRequired: no state store is configured.
+        """
+        env, store = await self._stored("status")
+        keys = BranchKeys.of(check_correlation_id(correlation_id))
+        cursor, _ = await _cursor(store, keys, correlation_id)
+        consumers = None
+        if cursor.queue and cursor.state is not State.ENDED:
+            consumers = (await env.transport.queues(cursor.queue))[cursor.queue].consumers
+        return WorkflowStatus(
+            correlation_id,
+            "parked" if cursor.parked else _STATES[cursor.state],
+            cursor.seq,
+            cursor.attempt,
+            cursor.queue,
+            cursor.outcome,
+            cursor.parked,
+            cursor.until,
+            consumers,
+        )
+
+    async def history(self, correlation_id: str) -> list[HistoryEntry]:
+        """The committed hops, oldest first: for people; the signed records decide.
+
+        :raises StoreRequired: no state store is configured.
+        """
+        _, store = await self._stored("history")
+        prefix = BranchKeys.of(check_correlation_id(correlation_id)).history(0)[:-5]
+        entries: list[HistoryEntry] = []
+        after = ""
+        while batch := await store.scan(prefix, after=after, limit=200):
+            for entry in batch:
+                facts = read_history(entry.value)[0]
+                if facts.keys() == HistoryEntry.__dataclass_fields__.keys():
+                    entries.append(HistoryEntry(**facts))
+            after = batch[-1].key
+        return entries
+
+    async def watch(self, correlation_id: str) -> AsyncIterator[WorkflowStatus]:
+        """The status now and after each change, until the workflow has ended.
+
+        :raises WorkflowNotFound: no such workflow.
+        """
+        _, store = await self._stored("watch")
+        keys = BranchKeys.of(check_correlation_id(correlation_id))
+        async with aclosing(store.watch(keys.cursor)) as changes:  # type: ignore[type-var]
+            async for _ in changes:
+                status = await self.status(correlation_id)
+                yield status
+                if status.state == "ended":
+                    return
+
+    async def parked(self, *, limit: int = 100) -> list[WorkflowStatus]:
+        """Workflows that stand still until someone resumes them.
+
+        :raises StoreRequired: no state store is configured.
+        """
+        _, store = await self._stored("parked")
+        found: list[WorkflowStatus] = []
+        after = ""
+        while len(found) < limit and (batch := await store.scan("parked/", after=after, limit=limit)):
+            for entry in batch:
+                after = entry.key
+                workflow, _, branch = entry.key.removeprefix("parked/").rpartition("-")
+                keys = BranchKeys(workflow, branch)
+                current = await store.get(keys.cursor)
+                cursor = Cursor.decode(current.value) if current else None
+                if cursor is None or not cursor.parked:
+                    await store.delete(entry.key, expected=entry.revision)
+                    continue
+                wf = entry.value.decode("utf-8", "replace").split("\n")[1]
+                found.append(
+                    WorkflowStatus(wf, "parked", cursor.seq, cursor.attempt, cursor.queue, "", cursor.parked)
+                )
+        return found[:limit]
+
+    async def resume(self, correlation_id: str) -> None:
+        """Put a parked workflow back to work at the step where it stands, with fresh attempts.
+
+        :raises WorkflowError: it is not parked.
+        :raises WorkflowNotFound: no such workflow.
+        :raises StoreRequired: no state store is configured.
+        """
+        env, store = await self._stored("resume")
+        keys = BranchKeys.of(check_correlation_id(correlation_id))
+        cursor, revision = await _cursor(store, keys, correlation_id)
+        if not cursor.parked:
+            raise WorkflowError(f"workflow {correlation_id!r} is not parked; it is {_STATES[cursor.state]}")
+        try:
+            await make_move(env, store, keys, env.rules.resume(cursor, env.now()), revision)
+        except RevisionConflict:
+            raise WorkflowError(f"workflow {correlation_id!r} was changed by someone else just now") from None
+        await store.delete(keys.parked)
+
+    async def _stored(self, what: str) -> tuple[Environment, StateStore]:
+        env = await self._session.open()
+        if env.store is None:
+            raise StoreRequired(f"{what} needs a state store: configure one (PAIGEANT_STATE_STORE)")
+        return env, env.store
+
+    async def _ended(
+        self, env: Environment, store: StateStore, keys: BranchKeys, correlation_id: str
+    ) -> tuple[Opened, str]:
+        async with aclosing(store.watch(keys.cursor)) as changes:  # type: ignore[type-var]
+            async for entry in changes:
+                if entry is None:
+                    raise _not_found(correlation_id)
+                cursor = Cursor.decode(entry.value)
+                if cursor.state is State.ENDED:
+                    break
+        result = await store.get(keys.result)
+        if result is None:
+            raise ResultExpired(f"workflow {correlation_id!r} ended as {cursor.outcome}; its results were cleaned up")
+        return await _open(env, Message("", result.value, {"content-type": CONTENT_TYPE})), cursor.outcome
+
+    async def _replied(self, env: Environment, keys: BranchKeys) -> tuple[Opened, str]:
+        """Without a store: the signed final envelope comes to the reply queue. It is read, not consumed."""
+        pause = 0.005
+        while True:
+            for message in await env.transport.peek(keys.reply_queue, 10):
+                try:
+                    opened = await _open(env, message)
+                except SecurityError:
+                    continue  # Anyone can write to a queue: only a verified envelope of this workflow counts.
+                if BranchKeys.of(opened.slip.origin.wf) == keys and opened.slip.origin.reply_to == keys.reply_queue:
+                    return opened, str(opened.slip.status or "expired")
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.3, 0.25)
+
+
+async def _cursor(store: StateStore, keys: BranchKeys, correlation_id: str) -> tuple[Cursor, int]:
+    entry = await store.get(keys.cursor)
+    if entry is None:
+        raise _not_found(correlation_id)
+    return Cursor.decode(entry.value), entry.revision
+
+
+def _not_found(correlation_id: str) -> WorkflowNotFound:
+    return WorkflowNotFound(
+        f"no workflow {correlation_id!r} here; check the id, PAIGEANT_TRANSPORT and PAIGEANT_NAMESPACE"
+    )
+
+
+async def _open(env: Environment, message: Message) -> Opened:
+    return await open_envelope(message, env.security, now=env.now(), limit=env.max_body, allow_expired=True)
+
+
+async def _outcome(env: Environment, opened: Opened, keys: BranchKeys, status: str) -> Outcome:
+    slip = opened.slip
+    values = Values(env, opened, keys)
+    signed = str(slip.status) if slip.status is not None else "expired" if status == "expired" else ""
+    if signed != status:
+        raise WorkflowError(
+            f"workflow {slip.origin.wf!r}: the store says {status!r}, its signed records say {signed or 'unfinished'!r}"
+        )
+    names = {step.id: step.act for step in (*slip.executed, *slip.remaining)}
+    variables = {name: await _value(values, ref) for name, ref in slip.variables.items()}
+    return Outcome(
+        slip.origin.wf,
+        status,
+        await _results(values, slip, names),
+        {name: value for name, value in variables.items() if value is not _GONE},
+        await _fault(opened),
+        tuple(names.get(step, step) for step in slip.undone),
+        tuple(names.get(step, step) for step in slip.undo_failed),
+        tuple(undo.step.act for undo in reversed(slip.to_undo)),
+        tuple(step.act for step in slip.discarded),
+    )
+
+
+_GONE: Any = object()
+
+
+async def _value(values: Values, ref: ValueRef) -> Any:
+    """A value, or ``_GONE`` where it left the message and there is no store to read it from."""
+    from ..errors import PayloadMissing
+
+    try:
+        return await values.load(ref)
+    except PayloadMissing:
+        return _GONE
+
+
+async def _results(values: Values, slip: Slip, names: dict[str, str]) -> dict[str, Any]:
+    results: dict[str, Any] = {}
+    for step, ref in slip.results.items():
+        value = await _value(values, ref)
+        if value is not _GONE:
+            results[names.get(step, step)] = value
+            if not step.isdigit():
+                results[step] = value
+    return results
+
+
+async def _fault(opened: Opened) -> FaultInfo | None:
+    import json
+
+    fault = opened.slip.fault
+    if fault is None:
+        return None
+    text = json.loads(opened.envelope.blobs.get(fault.text, b'""'))
+    return FaultInfo(fault.activity, fault.step, fault.error, str(text))

@@ -1,0 +1,74 @@
+"""Data registered for compensation: durable before the effect (rule C2)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ..errors import PermanentFault, RevisionConflict, StoreRequired
+from ..model.store import ABSENT, Expected
+from .binding import plain
+from .patience import patiently
+from .protocol.stored import lifetime
+
+if TYPE_CHECKING:
+    from ..abc import StateStore
+    from ..model.records import ValueRef
+    from .activity import Activity
+    from .claim import Claim
+    from .environment import Environment
+    from .values import Outbox
+
+
+class Compensations:
+    """What one step registered, over all its attempts; each attempt adds, none takes away."""
+
+    def __init__(self, env: Environment, claim: Claim, activity: Activity[..., Any]) -> None:
+        self._env, self._claim, self._activity = env, claim, activity
+        self._key = claim.keys.compensation(claim.seq)
+        self._known: list[dict[str, Any]] = []
+        self._revision: Expected = ABSENT
+        # A first attempt that nobody started before has nothing stored.
+        self._stale = claim.again
+
+    async def register(self, data: dict[str, Any]) -> None:
+        """Store ``data``; the same data again (a retry) is one registration."""
+        activity = self._activity
+        if self._env.store is None:
+            raise StoreRequired(
+                f"activity {activity.name!r} registers a compensation, which must be durable before its effect: "
+                "configure a state store (PAIGEANT_STATE_STORE)"
+            )
+        if activity.handler_signature is None:
+            raise PermanentFault(f"activity {activity.name!r} has no handler; add one with @{activity.__name__}.compensate")
+        data = plain(data, f"compensation data of activity {activity.name!r}")
+        activity.handler_signature.bind(data)
+        while data not in await self._read(self._env.store):
+            try:
+                return await self._write(self._env.store, [*self._known, data])
+            except RevisionConflict:
+                self._stale = True
+
+    async def collect(self, outbox: Outbox) -> ValueRef | None:
+        """The reference of all that is registered, for the record of the step; ``None`` if nothing is."""
+        if self._env.store is None or self._activity.handler is None:
+            return None
+        known = await self._read(self._env.store)
+        return outbox.add(known, f"compensation data of activity {self._activity.name!r}") if known else None
+
+    async def _read(self, store: StateStore) -> list[dict[str, Any]]:
+        if self._stale:
+            entry = await patiently(lambda: store.get(self._key), self._env.clock, "reading compensation data")
+            self._known = json.loads(entry.value) if entry else []
+            self._revision = entry.revision if entry else ABSENT
+            self._stale = False
+        return self._known
+
+    async def _write(self, store: StateStore, known: list[dict[str, Any]]) -> None:
+        value = json.dumps(known, ensure_ascii=False).encode()
+        ttl = lifetime(self._env, self._claim.opened.slip.origin.exp)
+        expected = self._revision
+        self._revision = await patiently(
+            lambda: store.put(self._key, value, expected=expected, ttl=ttl), self._env.clock, "registering a compensation"
+        )
+        self._known = known

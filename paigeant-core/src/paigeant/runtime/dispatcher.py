@@ -1,0 +1,235 @@
+"""The dispatcher: from a list of activities to a signed, durable workflow."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ..abc import Clock, StateStore, Transport
+from ..envelope.frame import CONTENT_TYPE
+from ..envelope.sealing import body, content_digest, seal_origin
+from ..errors import ConfigurationError, DuplicateWorkflow, InvalidWorkflow, MessageTooLarge, RevisionConflict
+from ..model.message import Message, Publication
+from ..model.names import check_correlation_id, check_name
+from ..model.records import RevisionGrant
+from ..model.store import ABSENT
+from ..routing.itinerary import ActivitySpec, build_steps, check_records
+from ..state.cursor import Cursor, State
+from ..state.ids import BranchKeys
+from ..state.transitions import Outgoing
+from .binding import plain
+from .environment import Environment, Session
+from .moving import make_move
+from .patience import patiently
+from .protocol.stored import lifetime, publication
+from .values import CLAIM_CHECK, Outbox
+
+if TYPE_CHECKING:
+    from ..envelope.opening import Opened
+    from ..envelope.security import Security
+
+HOP_BYTES = 1400
+"""About what one record adds to the message: 600 bytes of claims, base64, a signature or two."""
+
+
+@dataclass(frozen=True)
+class RevisionPolicy:
+    """What activities may do to the rest of the itinerary while it runs; without one, nothing.
+
+    :param activities: names that may be added.
+    :param max_steps: most steps the workflow may have in all, executed ones included.
+    :param by: principals that may revise; default: whoever holds the namespace's key.
+    """
+
+    activities: Sequence[str]
+    max_steps: int
+    by: Sequence[str] = ()
+
+
+class WorkflowDispatcher:
+    """Starts workflows. Connects its transport on first use, and as ``async with`` closes what it opened.
+
+    :param transport: a transport that somebody else connected stays theirs.
+    :param state_store: ``None`` is from configuration (the transport's own by default).
+    :param security: ``None`` is from configuration.
+    :param namespace: must be that of the transport; ``None`` takes it.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        state_store: StateStore | None = None,
+        security: Security | None = None,
+        namespace: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.transport = transport
+        self._session = Session(
+            transport, state_store=state_store, security=security, namespace=namespace, clock=clock
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._session.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close what this dispatcher opened."""
+        await self._session.close()
+
+    async def dispatch_workflow(
+        self,
+        activities: Sequence[ActivitySpec],
+        *,
+        variables: Mapping[str, Any] | None = None,
+        obo_token: str | None = None,
+        correlation_id: str | None = None,
+        revisions: RevisionPolicy | None = None,
+        expires: timedelta | float | None = None,
+    ) -> str:
+        """Start a workflow; durable (on a durable transport) once this returns.
+
+        Idempotent by ``correlation_id``: the same content again is the same workflow.
+
+        :param activities: the itinerary.
+        :param variables: values for parameters that the itinerary does not name.
+        :param obo_token: token of the user on whose behalf it runs; refused while no on-behalf-of
+            provider is configured.
+        :param correlation_id: ``[A-Za-z0-9._-]{1,128}``; default a random UUID.
+        :param revisions: what activities may change in the itinerary; default nothing.
+        :param expires: a timedelta or seconds after which it ends as ``expired``; default from
+            configuration (24 h).
+        :returns: the correlation id.
+        :raises InvalidWorkflow: the itinerary or a value is wrong; nothing was published.
+        :raises SerializationError: a value cannot be carried; names it.
+        :raises DuplicateWorkflow: the id is taken by other content.
+        :raises MessageTooLarge: the workflow does not fit into a message.
+        :raises ConfigurationError: a token, and no provider for it.
+        :raises SignerUnavailable: it could not be signed; nothing was published.
+        """
+        if obo_token is not None:
+            raise ConfigurationError(
+                "obo_token was given, but no on-behalf-of provider is configured; nothing was published. "
+                "A token never travels in a message: leave it out, or configure a provider"
+            )
+        env = await self._session.open()
+        wf = check_correlation_id(correlation_id) if correlation_id is not None else str(uuid.uuid4())
+        outbox = Outbox(env)
+        opened, keys = await self._seal(env, wf, activities, variables or {}, revisions, expires, outbox)
+        await self._send(env, opened, keys, outbox)
+        return wf
+
+    async def _seal(
+        self,
+        env: Environment,
+        wf: str,
+        activities: Sequence[ActivitySpec],
+        variables: Mapping[str, Any],
+        revisions: RevisionPolicy | None,
+        expires: timedelta | float | None,
+        outbox: Outbox,
+    ) -> tuple[Opened, BranchKeys]:
+        keys = BranchKeys.of(wf)
+        steps = build_steps(activities, lambda value, what: outbox.add(plain(value, what), what))
+        grant = None if revisions is None else _grant(revisions, env.security.issuer)
+        check_records(steps, grant, env.settings.max_records)
+        iat = int(env.now())
+        refs = {_variable(name): outbox.add(plain(value, f"variable {name!r}"), f"variable {name!r}")
+                for name, value in variables.items()}
+        small = {h: data for h, data in outbox.blobs.items() if env.store is None or len(data) <= CLAIM_CHECK}
+        opened = await seal_origin(
+            wf=wf,
+            steps=steps,
+            variables=refs,
+            blobs=small,
+            security=env.security,
+            iat=iat,
+            exp=iat + _seconds(expires, env.settings.workflow_ttl),
+            reply_to=keys.reply_queue if env.store is None else None,
+            rev=grant,
+        )
+        _check_size(env, len(body(opened)), len(steps) if grant is None else grant.max, activities, outbox)
+        return opened, keys
+
+    async def _send(self, env: Environment, opened: Opened, keys: BranchKeys, outbox: Outbox) -> None:
+        first = opened.slip.next
+        assert first is not None
+        data = body(opened)
+        if env.store is None:
+            message = Message(keys.message_id(0, 0), data, {"content-type": CONTENT_TYPE})
+            sent = Publication(first.step.q, message)
+            return await env.transport.publish(sent)
+        origin = opened.slip.origin
+        content = content_digest(origin)[:22]
+        move = env.rules.start(
+            head=opened.head, queue=first.step.q, body=data, content=content, exp=origin.exp, now=env.now()
+        )
+        writes = outbox.split(keys, lifetime(env, origin.exp))
+        try:
+            return await make_move(env, env.store, keys, move, ABSENT, writes)
+        except RevisionConflict:
+            return await _same_again(env, env.store, keys, origin.wf, content)
+
+
+async def _same_again(env: Environment, store: StateStore, keys: BranchKeys, wf: str, content: str) -> None:
+    """The id is taken: by the same content, then it is the same workflow; or by another."""
+    entry = await patiently(lambda: store.get(keys.cursor), env.clock, "reading a cursor")
+    cursor = Cursor.decode(entry.value) if entry else None
+    if cursor is not None and cursor.content != content:
+        raise DuplicateWorkflow(
+            f"correlation id {wf!r} belongs to a workflow of other content; use another id, or dispatch the same content"
+        )
+    if cursor is not None and env.mode == "separate" and cursor.state is State.READY and cursor.out:
+        await env.transport.publish(publication(keys, cursor, Outgoing(cursor.queue, cursor.out)))
+
+
+def _grant(policy: RevisionPolicy, issuer: str) -> RevisionGrant:
+    if isinstance(policy.activities, str):
+        raise InvalidWorkflow("RevisionPolicy: activities must be a list of names")
+    if type(policy.max_steps) is not int or not 1 <= policy.max_steps <= 1024:
+        raise InvalidWorkflow(f"RevisionPolicy: max_steps={policy.max_steps!r} must be a whole number from 1 to 1024")
+    acts = tuple(check_name(name) for name in policy.activities)
+    return RevisionGrant(by=tuple(policy.by) or (issuer,), acts=acts, max=policy.max_steps)
+
+
+def _variable(name: object) -> str:
+    if not isinstance(name, str) or not 0 < len(name) <= 128:
+        raise InvalidWorkflow(f"variable name {name!r} must be text of 1 to 128 characters")
+    return name
+
+
+def _seconds(expires: timedelta | float | None, default: float) -> int:
+    seconds = expires.total_seconds() if isinstance(expires, timedelta) else expires
+    if seconds is None:
+        return int(default)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 1 <= seconds < 1e10:
+        raise InvalidWorkflow(f"expires={expires!r} must be a timedelta or seconds, at least 1")
+    return int(seconds)
+
+
+def _check_size(
+    env: Environment, size: int, steps: int, activities: Sequence[ActivitySpec], outbox: Outbox
+) -> None:
+    """Refuse at the producer what would not fit at the last hop."""
+    longest = size + steps * HOP_BYTES
+    if longest <= env.max_body:
+        return
+    spec, parameter, largest = max(
+        ((spec, name, len(repr(value))) for spec in activities for name, value in spec.arguments.items()),
+        key=lambda item: item[2],
+        default=(activities[0], "", 0),
+    )
+    raise MessageTooLarge(
+        f"the workflow may need {longest} bytes in a message, over the limit of {env.max_body}; the largest argument is "
+        f"{parameter!r} of activity {spec.name!r} (about {largest} bytes). Pass a reference instead, configure a state "
+        "store, or raise PAIGEANT_MAX_MESSAGE_BYTES"
+    )

@@ -1,0 +1,159 @@
+"""What dispatcher, worker and client have in common: an opened transport, store, security, codecs."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from ..abc import Clock, StateStore, SystemClock, Transport
+from ..envelope.values import Codecs
+from ..errors import BackendClosed, ConfigurationError
+from ..state.transitions import Rules
+from .trust import build_security
+
+if TYPE_CHECKING:
+    from ..envelope.security import Security
+    from ..plugins.registry import PluginRegistry
+    from ..plugins.settings import CoreSettings
+
+Mode: TypeAlias = Literal["shared", "separate", "none"]
+NO_STORE = "none"
+
+
+@dataclass
+class Environment:
+    """Everything opened and decided; ``mode`` says how hops are committed (see ``state.transitions``)."""
+
+    transport: Transport
+    store: StateStore | None
+    mode: Mode
+    security: Security
+    codecs: Codecs
+    settings: CoreSettings
+    registry: PluginRegistry
+    clock: Clock
+    offset: float = 0.0
+    rules: Rules = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rules = Rules(separate=self.mode == "separate")
+
+    @property
+    def namespace(self) -> str:
+        return self.transport.namespace
+
+    def now(self) -> float:
+        """The store's clock (the local one where there is no store)."""
+        return self.clock.time() + self.offset
+
+    @property
+    def max_body(self) -> int:
+        """Largest envelope in bytes."""
+        limit = self.transport.capabilities.max_message
+        return min(self.settings.max_message_bytes, limit or self.settings.max_message_bytes)
+
+
+class Session:
+    """Opens an :class:`Environment` on first use and closes what it opened, nothing else.
+
+    A transport or store that was already connected belongs to whoever connected it.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        state_store: StateStore | None = None,
+        security: Security | None = None,
+        namespace: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if namespace is not None and namespace != transport.namespace:
+            raise ConfigurationError(
+                f"namespace {namespace!r} is not that of the transport ({transport.namespace!r}); "
+                f"use get_transport(namespace={namespace!r})"
+            )
+        self._transport, self._state_store, self._security = transport, state_store, security
+        self._clock: Clock = clock or SystemClock()
+        self._stack = AsyncExitStack()
+        self._lock = asyncio.Lock()
+        self._environment: Environment | None = None
+
+    async def open(self) -> Environment:
+        """The environment, opened once.
+
+        :raises ConfigurationError: settings, keys or store do not fit the transport.
+        """
+        if self._environment is None:
+            async with self._lock:
+                if self._environment is None:
+                    self._environment = await self._build()
+        return self._environment
+
+    async def close(self) -> None:
+        """Close what was opened here; may be opened again."""
+        self._environment = None
+        await self._stack.aclose()
+
+    async def _build(self) -> Environment:
+        from ..plugins.registry import PluginRegistry
+
+        async with AsyncExitStack() as stack:
+            registry = PluginRegistry()
+            if not await connected(self._transport):
+                await stack.enter_async_context(self._transport)
+            store, mode = await self._open_store(stack, registry)
+            codecs = Codecs(registry.serializers())
+            security = self._security or build_security(self._transport, registry, store=_store_kind(store))
+            for member in (*security.signers, *security.verifiers.values()):
+                if hasattr(member, "__aenter__"):
+                    await stack.enter_async_context(member)
+            await security.self_test()
+            offset = await store.now() - self._clock.time() if store is not None else 0.0
+            self._stack = stack.pop_all()
+        settings = registry.settings
+        return Environment(
+            self._transport, store, mode, security, codecs, settings, registry, self._clock, round(offset, 1)
+        )
+
+    async def _open_store(self, stack: AsyncExitStack, registry: PluginRegistry) -> tuple[StateStore | None, Mode]:
+        own = self._transport.state_store()
+        configured = registry.settings.state_store
+        if self._state_store is not None:
+            store: StateStore | None = self._state_store
+        elif configured is None:
+            store = own
+        elif configured == NO_STORE:
+            store = None
+        else:
+            store = registry.state_store(configured, namespace=self._transport.namespace)
+        if store is None:
+            return None, "none"
+        if store is own:
+            return store, "shared" if self._transport.capabilities.atomic_writes else "separate"
+        if not await _store_connected(store):
+            await stack.enter_async_context(store)
+        return store, "separate"
+
+
+async def connected(transport: Transport) -> bool:
+    """Whether somebody has connected it (rule T02: otherwise every call raises ``BackendClosed``)."""
+    try:
+        await transport.renew(())
+    except BackendClosed:
+        return False
+    return True
+
+
+async def _store_connected(store: StateStore) -> bool:
+    try:
+        await store.now()
+    except BackendClosed:
+        return False
+    return True
+
+
+def _store_kind(store: StateStore | None) -> str:
+    return NO_STORE if store is None else "store"

@@ -1,0 +1,266 @@
+"""One attempt of one activity: arguments in, a result or a classified failure out. Never raises for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from ..errors import (
+    ConfigurationError,
+    PayloadMismatch,
+    PayloadMissing,
+    PermanentFault,
+    RetryAfter,
+    RevisionNotAuthorized,
+    SerializationError,
+    WorkflowError,
+)
+from ..routing.advance import Failed, RevisionDraft, Succeeded
+from ..routing.itinerary import ActivitySpec, build_steps, revision_ids
+from ..state.ids import idempotency_key
+from .binding import Signature, plain
+from .compensation import Compensations
+from .context import ActivityContext, Variables
+from .redaction import describe
+from .values import Outbox, Values
+
+if TYPE_CHECKING:
+    from ..model.records import Step
+    from ..routing.slip import Slip
+    from .activity import Activity
+    from .claim import Claim
+    from .environment import Environment
+
+Middleware: TypeAlias = Callable[[ActivityContext[Any], Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""Wraps each attempt: ``await call()`` runs it. What it raises counts as raised by the activity."""
+
+_PERMANENT = (
+    PermanentFault,
+    SerializationError,
+    ConfigurationError,
+    WorkflowError,
+    RevisionNotAuthorized,
+    PayloadMissing,
+    PayloadMismatch,
+)
+
+
+@dataclass(frozen=True)
+class Host:
+    """What the worker lends to every execution."""
+
+    activities: Mapping[str, Activity[..., Any]]
+    deps: Any
+    middleware: Sequence[Middleware]
+    threads: Executor
+
+
+class Execution:
+    """Runs the next task of a claim once.
+
+    :ivar outbox: the new values of this attempt.
+    """
+
+    def __init__(self, env: Environment, host: Host, claim: Claim) -> None:
+        self._env, self._host, self._claim = env, host, claim
+        self._activity = host.activities[claim.next.step.act]
+        self._values = Values(env, claim.opened, claim.keys)
+        self.outbox = Outbox(env)
+        self._compensations = Compensations(env, claim, self._activity)
+
+    async def run(self) -> Succeeded | Failed:
+        """The result of the attempt. Raises only if the claim is lost or the worker stops."""
+        try:
+            if self._claim.next.direction == "undo":
+                return await self._undo()
+            return await self._do()
+        except asyncio.CancelledError as exc:
+            if self._claim.lost or _cancelled():
+                raise
+            return await self._failed(exc, "transient")
+        except (Exception, SystemExit) as exc:
+            return await self._failed(exc, _kind(exc))
+
+    async def _do(self) -> Succeeded:
+        activity, slip = self._activity, self._claim.opened.slip
+        await self._values.fetch(_inputs(slip, self._claim.next.step))
+        arguments = activity.signature.bind(self._arguments(activity.signature))
+        context = self._context()
+        value = await self._call(context, activity.function, activity.signature, arguments, is_async=activity.is_async("do"))
+        out = self.outbox.add(activity.signature.plain_result(value), f"the result of activity {activity.name!r}")
+        revision = self._revision(context)
+        comp = await self._compensations.collect(self.outbox)
+        return Succeeded(out, self._changes(context.variables), comp, revision)
+
+    async def _undo(self) -> Succeeded:
+        activity, slip = self._activity, self._claim.opened.slip
+        handler, signature, data = activity.handler, activity.handler_signature, self._claim.next.data
+        if handler is None or signature is None or data is None:
+            raise PermanentFault(f"activity {activity.name!r} has no compensation handler in this worker")
+        await self._values.fetch((data, *slip.variables.values()))
+        context = self._context()
+        for registered in reversed(self._values.plain(data)):
+            await self._call(context, handler, signature, signature.bind(registered), is_async=activity.is_async("undo"))
+        return Succeeded(variables=self._changes(context.variables))
+
+    def _arguments(self, signature: Signature) -> dict[str, Any]:
+        """Explicit arguments, else results, else variables of the parameter's name; defaults are pydantic's."""
+        slip, step = self._claim.opened.slip, self._claim.next.step
+        values = {
+            name: self._values.plain(slip.variables[name]) for name in signature.parameters if name in slip.variables
+        }
+        values.update(self._values.plain(step.args))
+        for name, source in (step.from_ or {}).items():
+            if source.step not in slip.results:
+                raise PermanentFault(f"activity {step.act!r}, argument {name!r}: step {source.step!r} has no result")
+            result = self._values.plain(slip.results[source.step])
+            values[name] = _follow(result, source.path or (), f"activity {step.act!r}, argument {name!r}")
+        return values
+
+    def _context(self) -> ActivityContext[Any]:
+        claim, step = self._claim, self._claim.next.step
+        slip = claim.opened.slip
+        return ActivityContext(
+            correlation_id=claim.correlation_id,
+            activity=step.act,
+            step=step.id,
+            direction=claim.next.direction,
+            attempt=claim.cursor.attempt,
+            idempotency_key=idempotency_key(claim.correlation_id, claim.keys.branch, step.id, claim.next.direction),
+            variables=Variables(lambda name: self._values.plain(slip.variables[name]), tuple(slip.variables)),
+            deps=self._host.deps,
+            effects=self,
+        )
+
+    async def _call(
+        self,
+        context: ActivityContext[Any],
+        function: Callable[..., Any],
+        signature: Signature,
+        arguments: dict[str, Any],
+        *,
+        is_async: bool,
+    ) -> Any:
+        if signature.context is not None:
+            arguments[signature.context] = context
+
+        async def call() -> Any:
+            if is_async:
+                return await function(**arguments)
+            copy = contextvars.copy_context()
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._host.threads, lambda: copy.run(function, **arguments))
+
+        for middleware in reversed(self._host.middleware):
+            call = _wrap(middleware, context, call)
+        try:
+            async with self._env.clock.timeout(self._activity.timeout):
+                return await call()
+        except TimeoutError as exc:
+            if self._activity.timeout is None or exc.args:
+                raise
+            raise TimeoutError(f"activity {self._activity.name!r} took longer than {self._activity.timeout:g} s") from exc
+        finally:
+            context.cancel()
+
+    def _changes(self, variables: Variables) -> dict[str, Any]:
+        changes: dict[str, Any] = dict.fromkeys(variables.removed)
+        for name, value in variables.changes.items():
+            what = f"variable {name!r} set by activity {self._activity.name!r}"
+            changes[name] = self.outbox.add(plain(value, what), what)
+        return changes
+
+    def _revision(self, context: ActivityContext[Any]) -> RevisionDraft | None:
+        asked, slip = context.revisions, self._claim.opened.slip
+        if not asked:
+            return None
+        if asked.ended:
+            return RevisionDraft((), asked.why, end=True)
+        rest = slip.remaining[1:]
+        ids = revision_ids(slip.revisions + 1)
+        before = (*slip.executed, slip.remaining[0])
+        inserted = self._steps([*asked.inserted, *(asked.replaced or [])], before, ids)
+        kept = rest if asked.replaced is None else ()
+        offset = len(inserted)
+        appended = self._steps(asked.appended, (*before, *inserted, *kept), lambda n: ids(n + offset))
+        return RevisionDraft((*inserted, *kept, *appended), asked.why)
+
+    def _steps(
+        self, specs: list[ActivitySpec], earlier: tuple[Step, ...], ids: Callable[[int], str]
+    ) -> tuple[Step, ...]:
+        if not specs:
+            return ()
+        return build_steps(specs, lambda value, what: self.outbox.add(plain(value, what), what), earlier=earlier, ids=ids)
+
+    async def _failed(self, exc: BaseException, kind: Literal["transient", "permanent", "rate-limited"]) -> Failed:
+        self.outbox.blobs.clear()
+        digest = self.outbox.add_text(describe(exc))
+        delay = exc.delay if isinstance(exc, RetryAfter) else None
+        comp = None
+        if self._claim.next.direction == "do":
+            comp = await self._compensations.collect(self.outbox)
+        return Failed(type(exc).__name__, digest, kind, delay, comp)
+
+    # What a context can ask for (``context.Effects``).
+
+    async def register_compensation(self, data: dict[str, Any]) -> None:
+        await self._compensations.register(data)
+
+    def result(self, name: str) -> Any:
+        ref = self._result_ref(name)
+        if not self._values.here(ref):
+            raise PermanentFault(
+                f"the result of {name!r} no longer travels with the message; declare it with "
+                f"ResultOf({name!r}) in the itinerary, or use `await ctx.fetch_result_of(...)`"
+            )
+        return self._values.plain(ref)
+
+    async def fetch_result(self, name: str) -> Any:
+        return await self._values.load(self._result_ref(name))
+
+    def _result_ref(self, name: str) -> Any:
+        slip = self._claim.opened.slip
+        for step in reversed(slip.executed):
+            if name in (step.id, step.act) and step.id in slip.results:
+                return slip.results[step.id]
+        raise PermanentFault(f"no activity or step {name!r} has a result in workflow {slip.origin.wf!r}")
+
+
+def _wrap(
+    middleware: Middleware, context: ActivityContext[Any], call: Callable[[], Awaitable[Any]]
+) -> Callable[[], Awaitable[Any]]:
+    async def wrapped() -> Any:
+        return await middleware(context, call)
+
+    return wrapped
+
+
+def _inputs(slip: Slip, step: Step) -> list[Any]:
+    """References of all values that the step may read without waiting."""
+    sources = [slip.results[source.step] for source in (step.from_ or {}).values() if source.step in slip.results]
+    return [step.args, *sources, *slip.variables.values()]
+
+
+def _follow(value: Any, path: Sequence[str | int], what: str) -> Any:
+    for part in path:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            raise PermanentFault(f"{what}: the result has nothing at {'.'.join(map(str, path))!r}") from None
+    return value
+
+
+def _kind(exc: BaseException) -> Literal["transient", "permanent", "rate-limited"]:
+    if isinstance(exc, RetryAfter):
+        return "rate-limited"
+    return "permanent" if isinstance(exc, _PERMANENT) else "transient"
+
+
+def _cancelled() -> bool:
+    """Whether somebody asked this task to stop, as opposed to the activity raising CancelledError itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,38 @@
+"""Waiting out the trouble of a backend: it is never a fault of an activity."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from ..errors import BackendClosed, BackendUnavailable, OutcomeUnknown
+
+if TYPE_CHECKING:
+    from ..abc import Clock
+
+T = TypeVar("T")
+log = logging.getLogger("paigeant.runtime")
+
+FIRST, LARGEST = 0.05, 5.0
+
+
+async def patiently(call: Callable[[], Awaitable[T]], clock: Clock, what: str) -> T:
+    """Repeat ``call`` until the backend answers; for calls that may be repeated.
+
+    Ends with the first answer, with an error that says no (``LeaseLost``, ``RevisionConflict``, ...),
+    or with cancellation.
+    """
+    pause = FIRST
+    while True:
+        try:
+            return await call()
+        except (BackendUnavailable, OutcomeUnknown) as exc:
+            log.warning("%s: %s; trying again", what, exc)
+        except BackendClosed as exc:
+            # Closed under us while shutting down: whoever closed it cancels this task.
+            log.warning("%s: %s; trying again", what, exc)
+            pause = LARGEST
+        await clock.sleep(pause * (0.5 + random.random() / 2))
+        pause = min(pause * 2, LARGEST)

@@ -1,0 +1,69 @@
+"""What the three ways of committing a hop have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...envelope.sealing import body
+from ...model.store import Write
+
+if TYPE_CHECKING:
+    from ...abc import Delivery
+    from ...envelope.opening import Opened
+    from ...state.ids import BranchKeys
+    from ..claim import Claim
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A sealed hop, ready to take effect.
+
+    :param opened: the envelope with the new record.
+    :param writes: history and claim-checked values that belong to it.
+    """
+
+    opened: Opened
+    body: bytes
+    writes: tuple[Write, ...] = ()
+
+    @classmethod
+    def of(cls, opened: Opened, writes: Sequence[Write] = ()) -> Commit:
+        return cls(opened, body(opened), tuple(writes))
+
+
+class HopProtocol(ABC):
+    """Claims and transitions of one mode. Each transition happens once, whoever else tries.
+
+    Every method may raise ``LeaseLost``: somebody else owns the hop, nothing was done.
+    Backend trouble is waited out inside, never raised to the activity.
+    """
+
+    @abstractmethod
+    async def claim(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> Claim | None:
+        """Own the hop of a verified message; ``None``: there is nothing to run, the delivery is dealt with.
+
+        :raises ForkDetected: the message holds another history than the committed one.
+        """
+
+    @abstractmethod
+    async def commit(self, claim: Claim, commit: Commit) -> None:
+        """The hop is done: forward to the next one, or end the workflow."""
+
+    @abstractmethod
+    async def retry(self, claim: Claim, delay: float, *, counted: bool) -> None:
+        """Run the hop again after ``delay`` seconds."""
+
+    @abstractmethod
+    async def park(self, claim: Claim, reason: str) -> None:
+        """The hop waits for a person."""
+
+    @abstractmethod
+    async def release(self, claim: Claim) -> None:
+        """Give the hop back unharmed: shutting down."""
+
+    @abstractmethod
+    async def expire(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> bool:
+        """End an expired workflow, if it is known and unfinished; otherwise do nothing and say ``False``."""

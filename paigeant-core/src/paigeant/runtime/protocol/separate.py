@@ -1,0 +1,114 @@
+"""Separate mode: claim in the store, settle the broker message at once, run under the store's lease.
+
+No broker time-out, prefetch limit or stale acknowledgement takes part in correctness, and the workflow
+survives even the loss of the broker's data.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ...errors import BackendError, LeaseLost, RevisionConflict
+from ...model.store import Write
+from ...state.cursor import Cursor, State
+from ...state.decision import Action
+from ...state.transitions import Move, Outgoing
+from ..claim import Claim, nonce
+from ..patience import patiently
+from .stored import StoredProtocol, publication
+
+if TYPE_CHECKING:
+    from ...abc import StateStore
+    from ..environment import Environment
+
+log = logging.getLogger("paigeant.runtime")
+
+
+class SeparateProtocol(StoredProtocol):
+    """Every transition is one compare-and-set with a due; the message follows it."""
+
+    def __init__(self, env: Environment, store: StateStore, lease: float) -> None:
+        super().__init__(env, store)
+        self._lease = lease
+
+    async def _own(self, action: Action, claim: Claim) -> Claim | None:
+        if action is Action.RESEND:
+            await self._publish(claim, claim.cursor, Outgoing(claim.cursor.queue, claim.cursor.out))
+            return await self._acknowledge(claim)
+        owner = nonce()
+        move = self._rules.claim(claim.cursor, owner=owner, lease=self._lease, now=self._env.now())
+        claim.cursor = move.cursor.next(nonce=owner)
+        claim.revision = await self._swap(claim, move)
+        await self._acknowledge(claim)
+        return claim
+
+    async def _swap(self, claim: Claim, move: Move) -> int:
+        """The claiming compare-and-set; a lost answer is settled by reading the owner back."""
+
+        async def put() -> int:
+            try:
+                return await self._store.put(
+                    claim.keys.cursor, claim.cursor.encode(), expected=claim.revision, due=move.due
+                )
+            except RevisionConflict:
+                entry = await self._store.get(claim.keys.cursor)
+                if entry is not None and Cursor.decode(entry.value).owner == claim.cursor.owner:
+                    return entry.revision
+                raise
+
+        return await patiently(put, self._env.clock, "claiming a hop")
+
+    async def release(self, claim: Claim) -> None:
+        await self._make(claim, self._rules.release(claim.cursor, self._env.now()))
+
+    async def _make(self, claim: Claim, move: Move, writes: tuple[Write, ...] = ()) -> None:
+        for write in writes:
+            await self._put(write)
+        cursor = move.cursor.next(nonce=nonce())
+        await self._compare_and_set(claim, cursor, move)
+        if move.send is not None:
+            await self._publish(claim, cursor, move.send)
+
+    async def _put(self, write: Write) -> None:
+        await patiently(
+            lambda: self._store.put(write.key, write.value, due=write.due, ttl=write.ttl), self._env.clock, "writing"
+        )
+
+    async def _compare_and_set(self, claim: Claim, cursor: Cursor, move: Move) -> None:
+        data = cursor.encode()
+        while True:
+            expected = claim.revision
+            try:
+                await patiently(
+                    lambda: self._store.put(claim.keys.cursor, data, expected=expected, due=move.due, ttl=move.ttl),
+                    self._env.clock,
+                    "committing a hop",
+                )
+                return
+            except RevisionConflict:
+                if await self._landed_or_lost(claim, cursor):
+                    return
+
+    async def _landed_or_lost(self, claim: Claim, cursor: Cursor) -> bool:
+        """After a refusal: ours landed, or the owner is still this claim (try again), or it is lost."""
+        entry = await patiently(lambda: self._store.get(claim.keys.cursor), self._env.clock, "reading a cursor")
+        found = Cursor.decode(entry.value) if entry else None
+        if found is not None and found.nonce == cursor.nonce:
+            return True
+        if entry is None or found is None or found.state is not State.RUNNING or found.owner != claim.cursor.owner:
+            raise LeaseLost(f"hop {claim.seq} of workflow {claim.correlation_id!r} is owned by another worker")
+        claim.revision = entry.revision
+        return False
+
+    async def _publish(self, claim: Claim, cursor: Cursor, send: Outgoing) -> None:
+        try:
+            await self._env.transport.publish(publication(claim.keys, cursor, send))
+        except BackendError as exc:
+            log.warning("the message for hop %d was not sent (%s); the sweeper will send it", cursor.seq, exc)
+
+    async def _acknowledge(self, claim: Claim) -> None:
+        try:
+            await claim.delivery.settle()
+        except BackendError as exc:
+            log.info("a claimed delivery could not be settled (%s); its duplicate will be dropped", exc)

@@ -1,0 +1,70 @@
+"""Shared mode: the transport is the store. One settle commits, publishes and acknowledges, or does nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...errors import LeaseLost, OutcomeUnknown, RevisionConflict
+from ...model.store import Write
+from ...state.cursor import Cursor
+from ...state.decision import Action, decide
+from ...state.transitions import MAX_CRASHES, Move, Outgoing
+from ..claim import Claim, nonce
+from ..patience import patiently
+from .stored import StoredProtocol, publication
+
+if TYPE_CHECKING:
+    from ...model.message import Publication
+
+
+class SharedProtocol(StoredProtocol):
+    """The broker's lease is the only lease; a read of the cursor replaces the claim."""
+
+    async def _own(self, action: Action, claim: Claim) -> Claim | None:
+        if action is Action.RESEND:
+            # A duplicate of a done hop: its successor was published with the commit.
+            return await self._settle(claim.delivery)
+        if (claim.delivery.deliveries or 1) > MAX_CRASHES:
+            await self.park(claim, "poison")
+            return None
+        return claim
+
+    async def release(self, claim: Claim) -> None:
+        # By copy, so that a shutdown is not counted as a crash of the activity.
+        cursor = claim.cursor.next(gen=claim.cursor.gen + 1)
+        await self._make(claim, Move(cursor, None, None, Outgoing(cursor.queue, claim.delivery.message.body)))
+
+    async def _make(self, claim: Claim, move: Move, writes: tuple[Write, ...] = ()) -> None:
+        cursor = move.cursor.next(nonce=nonce())
+        successors = () if move.send is None else (publication(claim.keys, cursor, move.send),)
+        while True:
+            write = Write(claim.keys.cursor, cursor.encode(), claim.revision, move.due, move.ttl)
+            try:
+                return await self._settle_once(claim, cursor, successors, (write, *writes))
+            except RevisionConflict:
+                if not await self._still_mine(claim):
+                    return await self._settle(claim.delivery)
+
+    async def _settle_once(
+        self, claim: Claim, cursor: Cursor, successors: tuple[Publication, ...], writes: tuple[Write, ...]
+    ) -> None:
+        async def settle() -> None:
+            try:
+                await claim.delivery.settle(*successors, writes=writes)
+            except (OutcomeUnknown, LeaseLost, RevisionConflict):
+                if not await self._landed(claim, cursor):
+                    raise
+
+        await patiently(settle, self._env.clock, "committing a hop")
+
+    async def _landed(self, claim: Claim, cursor: Cursor) -> bool:
+        entry = await self._store.get(claim.keys.cursor)
+        return entry is not None and Cursor.decode(entry.value).nonce == cursor.nonce
+
+    async def _still_mine(self, claim: Claim) -> bool:
+        entry = await patiently(lambda: self._store.get(claim.keys.cursor), self._env.clock, "reading a cursor")
+        if entry is None:
+            return False
+        claim.revision = entry.revision
+        found = decide(Cursor.decode(entry.value), claim.seq, claim.opened.heads, self._env.now())
+        return found.action is Action.RUN

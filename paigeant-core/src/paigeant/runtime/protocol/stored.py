@@ -1,0 +1,137 @@
+"""What shared and separate mode have in common: the cursor decides."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from ...envelope.frame import CONTENT_TYPE
+from ...envelope.sealing import body, content_digest
+from ...errors import ForkDetected, RevisionConflict
+from ...model.message import Message, Publication
+from ...model.store import ABSENT, Entry, Expected, Write
+from ...state.cursor import Cursor, State
+from ...state.decision import Action, decide
+from ...state.transitions import Move, Outgoing
+from ..claim import Claim, nonce
+from ..patience import patiently
+from .base import Commit, HopProtocol
+
+if TYPE_CHECKING:
+    from ...abc import Delivery, StateStore
+    from ...envelope.opening import Opened
+    from ...state.ids import BranchKeys
+    from ..environment import Environment
+
+HEADERS = {"content-type": CONTENT_TYPE}
+
+
+def publication(keys: BranchKeys, cursor: Cursor, send: Outgoing) -> Publication:
+    """The message for the cursor's hop; its id tells a repeat from a deliberate re-send."""
+    return Publication(send.queue, Message(keys.message_id(cursor.seq, cursor.gen), send.body, HEADERS), send.delay)
+
+
+def lifetime(env: Environment, exp: int) -> float:
+    """Seconds for which traces of a workflow are kept: as long as an old message of it could verify."""
+    return max(60.0, exp + env.security.skew - env.now())
+
+
+class StoredProtocol(HopProtocol):
+    """Claims by the cursor, and the moves that both stored modes make."""
+
+    def __init__(self, env: Environment, store: StateStore) -> None:
+        self._env, self._store, self._rules = env, store, env.rules
+
+    async def claim(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> Claim | None:
+        while True:
+            entry = await patiently(lambda: self._store.get(keys.cursor), self._env.clock, "reading a cursor")
+            cursor = Cursor.decode(entry.value) if entry else None
+            decision = decide(cursor, opened.slip.seq, opened.heads, self._env.now())
+            if decision.action is Action.FORK:
+                raise ForkDetected(f"hop {opened.slip.seq} does not continue the committed history of this workflow")
+            if decision.action is Action.DROP:
+                return await self._settle(delivery)
+            if decision.action is Action.EARLY:
+                return await self._settle(delivery, Publication(delivery.queue, delivery.message, decision.delay))
+            try:
+                return await self._take(decision.action, delivery, opened, keys, entry, cursor)
+            except RevisionConflict:
+                continue  # A refused claim decides again from the table.
+
+    async def _take(
+        self, action: Action, delivery: Delivery, opened: Opened, keys: BranchKeys, entry: Entry | None, cursor: Cursor | None
+    ) -> Claim | None:
+        if action is Action.ADOPT or cursor is None or entry is None:
+            cursor, revision = await self._adopt(delivery, opened, keys, entry, cursor)
+        else:
+            revision = entry.revision
+        claim = Claim(delivery, opened, keys, cursor, revision)
+        claim.again = cursor.gen > 0 or (delivery.deliveries or 1) > 1
+        return await self._own(action, claim)
+
+    async def _adopt(
+        self, delivery: Delivery, opened: Opened, keys: BranchKeys, entry: Entry | None, cursor: Cursor | None
+    ) -> tuple[Cursor, int]:
+        origin = opened.slip.origin
+        known = cursor or Cursor(content=content_digest(origin)[:22], exp=origin.exp)
+        move = self._rules.adopt(
+            known, seq=opened.slip.seq, head=opened.head, queue=delivery.queue, body=body(opened), now=self._env.now()
+        )
+        expected: Expected = entry.revision if entry else ABSENT
+        return move.cursor, await self._store.put(keys.cursor, move.cursor.encode(), expected=expected, due=move.due)
+
+    @abstractmethod
+    async def _own(self, action: Action, claim: Claim) -> Claim | None:
+        """Take ownership, or do what else the action calls for."""
+
+    @abstractmethod
+    async def _make(self, claim: Claim, move: Move, writes: tuple[Write, ...] = ()) -> None:
+        """Carry out a move of a claimed cursor, together with ``writes``."""
+
+    async def _settle(self, delivery: Delivery, *successors: Publication) -> None:
+        await patiently(lambda: delivery.settle(*successors), self._env.clock, "settling a delivery")
+
+    async def commit(self, claim: Claim, commit: Commit) -> None:
+        slip = commit.opened.slip
+        if slip.next is None:
+            ttl = lifetime(self._env, slip.origin.exp)
+            move = self._rules.end(claim.cursor, seq=slip.seq, outcome=str(slip.status), ttl=ttl)
+            result = Write(claim.keys.result, commit.body, ttl=ttl)
+            return await self._make(claim, move, (*commit.writes, result))
+        move = self._rules.forward(
+            claim.cursor,
+            seq=slip.seq,
+            head=commit.opened.head,
+            queue=slip.next.step.q,
+            body=commit.body,
+            now=self._env.now(),
+        )
+        return await self._make(claim, move, commit.writes)
+
+    async def retry(self, claim: Claim, delay: float, *, counted: bool) -> None:
+        now = self._env.now()
+        move = self._rules.retry(claim.cursor, delay=delay, counted=counted, body=body(claim.opened), now=now)
+        await self._make(claim, move)
+
+    async def park(self, claim: Claim, reason: str) -> None:
+        move = self._rules.park(claim.cursor, reason=reason, body=body(claim.opened))
+        text = f"{reason}\n{claim.correlation_id}\n{claim.cursor.queue}"
+        await self._make(claim, move, (Write(claim.keys.parked, text.encode()),))
+
+    async def expire(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> bool:
+        entry = await self._store.get(keys.cursor)
+        cursor = Cursor.decode(entry.value) if entry else None
+        if entry is None or cursor is None or cursor.state is State.ENDED:
+            return False
+        if decide(cursor, opened.slip.seq, opened.heads, self._env.now()).action is Action.FORK:
+            return False
+        await self._end_expired(keys, entry, cursor, body(opened))
+        await self._settle(delivery)
+        return True
+
+    async def _end_expired(self, keys: BranchKeys, entry: Entry, cursor: Cursor, final: bytes) -> None:
+        ttl = lifetime(self._env, cursor.exp) + self._env.settings.workflow_ttl
+        move = self._rules.end(cursor, seq=cursor.seq, outcome="expired", ttl=ttl)
+        await self._store.put(keys.result, final, ttl=ttl)
+        tombstone = move.cursor.next(nonce=nonce())
+        await self._store.put(keys.cursor, tombstone.encode(), expected=entry.revision, ttl=ttl)

@@ -1,0 +1,104 @@
+"""Without a store the message is the state: open, run, seal, settle. At least once per hop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...envelope.frame import ATTEMPT_HEADER, CONTENT_TYPE, GEN_HEADER, NOT_BEFORE_HEADER
+from ...envelope.sealing import body
+from ...errors import Expired
+from ...model.message import Message, Publication
+from ...model.names import dead_letter_queue
+from ...state.cursor import Cursor
+from ..claim import Claim
+from ..patience import patiently
+from ..refusal import refused
+from .base import Commit, HopProtocol
+
+if TYPE_CHECKING:
+    from ...abc import Delivery
+    from ...envelope.opening import Opened
+    from ...state.ids import BranchKeys
+    from ..environment import Environment
+
+MAX_DELIVERIES = 20
+"""Crash guard by the broker's count; high, because prefetched bystanders are counted, too."""
+
+
+class StorelessProtocol(HopProtocol):
+    """Attempt and generation travel in headers: unsigned, so exhaustion is judged only after an execution."""
+
+    def __init__(self, env: Environment) -> None:
+        self._env = env
+
+    async def claim(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> Claim | None:
+        headers = delivery.message.headers
+        early = _number(headers.get(NOT_BEFORE_HEADER), 0) / 1000 - self._env.now()
+        if early > 0:
+            later = self._delayed(delivery.queue, delivery.message, early)
+            await self._settle(delivery, later)
+            return None
+        cursor = Cursor(
+            seq=opened.slip.seq,
+            head=opened.head,
+            queue=delivery.queue,
+            attempt=max(1, min(_number(headers.get(ATTEMPT_HEADER), 1), 1000)),
+            gen=_number(headers.get(GEN_HEADER), 0),
+            exp=opened.slip.origin.exp,
+        )
+        claim = Claim(delivery, opened, keys, cursor, again=cursor.gen > 0 or (delivery.deliveries or 1) > 1)
+        if (delivery.deliveries or 1) >= MAX_DELIVERIES:
+            await self.park(claim, "poison")
+            return None
+        return claim
+
+    async def commit(self, claim: Claim, commit: Commit) -> None:
+        slip = commit.opened.slip
+        headers = {"content-type": CONTENT_TYPE}
+        message = Message(claim.keys.message_id(slip.seq, 0), commit.body, headers)
+        if slip.next is not None:
+            return await self._settle(claim.delivery, Publication(slip.next.step.q, message))
+        reply_to, ttl = slip.origin.reply_to, max(60.0, slip.origin.exp - self._env.now())
+        replies = () if reply_to is None else (Publication(reply_to, message, ttl=ttl),)
+        return await self._settle(claim.delivery, *replies)
+
+    async def retry(self, claim: Claim, delay: float, *, counted: bool) -> None:
+        attempt = claim.cursor.attempt + (1 if counted else 0)
+        await self._settle(claim.delivery, self._again(claim, attempt, delay))
+
+    async def park(self, claim: Claim, reason: str) -> None:
+        dead = Publication(dead_letter_queue(claim.delivery.queue), refused(claim.delivery, reason, self._env.now()))
+        await self._settle(claim.delivery, dead)
+
+    async def release(self, claim: Claim) -> None:
+        await self._settle(claim.delivery, self._again(claim, claim.cursor.attempt, 0.0))
+
+    async def expire(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> bool:
+        if opened.slip.origin.reply_to is None:
+            return False
+        dead = Publication(dead_letter_queue(delivery.queue), refused(delivery, Expired.__name__, self._env.now()))
+        message = Message(keys.message_id(opened.slip.seq, 0), body(opened), {"content-type": CONTENT_TYPE})
+        await self._settle(delivery, dead, Publication(opened.slip.origin.reply_to, message))
+        return True
+
+    def _again(self, claim: Claim, attempt: int, delay: float) -> Publication:
+        gen = claim.cursor.gen + 1
+        headers = {"content-type": CONTENT_TYPE, ATTEMPT_HEADER: str(attempt), GEN_HEADER: str(gen)}
+        message = Message(claim.keys.message_id(claim.seq, gen), claim.delivery.message.body, headers)
+        return self._delayed(claim.delivery.queue, message, delay)
+
+    def _delayed(self, queue: str, message: Message, delay: float) -> Publication:
+        """Longer delays than the broker can do are made of several: the header tells the rest."""
+        longest = self._env.transport.capabilities.max_delay
+        if longest is None or delay <= longest:
+            return Publication(queue, message, delay)
+        not_before = str(int((self._env.now() + delay) * 1000))
+        headers = {**message.headers, NOT_BEFORE_HEADER: not_before}
+        return Publication(queue, Message(message.id, message.body, headers), longest)
+
+    async def _settle(self, delivery: Delivery, *successors: Publication) -> None:
+        await patiently(lambda: delivery.settle(*successors), self._env.clock, "settling a delivery")
+
+
+def _number(text: str | None, default: int) -> int:
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 16 else default

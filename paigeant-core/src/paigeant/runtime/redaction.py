@@ -1,0 +1,45 @@
+"""Exception text that may travel: bounded, and without what looks like a secret."""
+
+from __future__ import annotations
+
+import re
+
+MAX_TEXT = 8 * 1024
+_CUT = " [cut]"
+
+_SECRETS = (
+    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), r"\1 [redacted]"),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*\.?[A-Za-z0-9_-]*"), "[redacted token]"),
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/:@]+:[^\s/@]+@"), r"\1[redacted]@"),
+    (
+        re.compile(
+            r"(?i)\b([\w-]*(?:api[_-]?key|secret|token|passw(?:or)?d|authorization)[\w-]*)(\s*[=:]\s*|['\"]\s*:\s*)"
+            r"(?:\"[^\"]*\"|'[^']*'|[^\s,;&)}\]]+)"
+        ),
+        r"\1\2[redacted]",
+    ),
+    (re.compile(r"\b(?:sk|pk|rk|ghp|gho|ghs|glpat|xox[abp])[-_][A-Za-z0-9_-]{12,}"), "[redacted key]"),
+    (re.compile(r"\bAKIA[0-9A-Z]{16}\b"), "[redacted key]"),
+)
+
+
+def redact(text: str) -> str:
+    """``text`` without tokens, passwords and keys, at most 8 KiB of UTF-8."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text[: 4 * MAX_TEXT])
+    data = text.encode("utf-8", "replace")
+    if len(data) <= MAX_TEXT:
+        return data.decode()
+    return data[: MAX_TEXT - len(_CUT)].decode("utf-8", "ignore") + _CUT
+
+
+def describe(error: BaseException) -> str:
+    """Class and redacted text of an exception, with its cause chain."""
+    parts = []
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen and len(parts) < 4:
+        seen.add(id(current))
+        parts.append(f"{type(current).__name__}: {current}" if str(current) else type(current).__name__)
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return redact(" <- ".join(parts))

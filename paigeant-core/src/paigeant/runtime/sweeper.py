@@ -1,0 +1,110 @@
+"""The sweeper: leaderless, in every worker; looks after cursors whose time has come."""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from ..errors import BackendError, RevisionConflict
+from ..model.store import KEEP, Entry, Write
+from ..state.cursor import Cursor, State
+from ..state.ids import BranchKeys
+from ..state.transitions import MAX_SENDS, Move, backoff
+from .moving import make_move
+from .protocol.stored import lifetime
+
+if TYPE_CHECKING:
+    from ..abc import StateStore
+    from .environment import Environment
+
+log = logging.getLogger("paigeant.runtime")
+
+
+class Sweeper:
+    """Sends lost messages again, takes over expired claims, ends waits and expired workflows.
+
+    :param interval: seconds between looks.
+    :param limit: most cursors handled per look; it picks at random among four times as many, so that
+        many workers disturb each other little and entries nobody can process do not starve the rest.
+    """
+
+    def __init__(self, env: Environment, store: StateStore, *, interval: float = 1.0, limit: int = 64) -> None:
+        self._env, self._store, self._interval, self._limit = env, store, interval, limit
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            try:
+                await self.sweep()
+            except BackendError as exc:
+                log.warning("the sweeper could not look: %s", exc)
+            await self._env.clock.sleep(self._interval * (0.75 + random.random() / 2))
+
+    async def sweep(self) -> int:
+        """One look; returns how many cursors were moved."""
+        keys = await self._store.due(self._env.now(), self._limit * 4)
+        moved = 0
+        for key in random.sample(keys, min(self._limit, len(keys))):
+            branch = BranchKeys.from_cursor_key(key)
+            if branch is not None:
+                moved += await self._look_after(branch)
+        return moved
+
+    async def _look_after(self, keys: BranchKeys) -> bool:
+        entry = await self._store.get(keys.cursor)
+        if entry is None or entry.due is None or entry.due > self._env.now():
+            return False
+        try:
+            cursor = Cursor.decode(entry.value)
+            move, writes = await self._move(keys, entry, cursor)
+            if move is None:
+                return False
+            await make_move(self._env, self._store, keys, move, entry.revision, writes)
+        except RevisionConflict:
+            return False
+        except BackendError as exc:
+            log.warning("cursor %s cannot be looked after: %s", keys.cursor, exc)
+            await self._postpone(keys, entry, backoff(1))
+            return False
+        return True
+
+    async def _move(self, keys: BranchKeys, entry: Entry, cursor: Cursor) -> tuple[Move | None, tuple[Write, ...]]:
+        now, rules = self._env.now(), self._env.rules
+        if cursor.state is State.RUNNING:
+            log.warning("the worker of hop %d of %s is gone; taking it over", cursor.seq, keys.cursor)
+            move = rules.take_over(cursor, now)
+            parked = (Write(keys.parked, f"poison\n\n{cursor.queue}".encode()),) if move.cursor.parked else ()
+            return move, parked
+        if cursor.state is State.WAITING and cursor.parked:
+            return self._expired(keys, cursor)
+        if cursor.state is State.WAITING:
+            return rules.resume(cursor, now), ()
+        if cursor.state is State.READY and cursor.out and self._env.mode == "separate":
+            if await self._held_back(cursor):
+                await self._postpone(keys, entry, backoff(cursor.sends), cursor.next(sends=cursor.sends + 1))
+                return None, ()
+            return rules.resend(cursor, now), ()
+        await self._postpone(keys, entry, None)
+        return None, ()
+
+    def _expired(self, keys: BranchKeys, cursor: Cursor) -> tuple[Move, tuple[Write, ...]]:
+        """A parked workflow that nobody resumed before it expired."""
+        ttl = lifetime(self._env, cursor.exp) + self._env.settings.workflow_ttl
+        move = self._env.rules.end(cursor, seq=cursor.seq, outcome="expired", ttl=ttl)
+        return move, (Write(keys.result, cursor.out, ttl=ttl),)
+
+    async def _held_back(self, cursor: Cursor) -> bool:
+        """A healthy backlog must not be amplified: not while work is ready there, but not for ever."""
+        if cursor.sends == 0 or cursor.sends % (MAX_SENDS + 1) == 0:
+            return False
+        stats = await self._env.transport.queues(cursor.queue)
+        return stats[cursor.queue].ready > 0
+
+    async def _postpone(self, keys: BranchKeys, entry: Entry, delay: float | None, cursor: Cursor | None = None) -> None:
+        due = None if delay is None else self._env.now() + delay
+        value = KEEP if cursor is None else cursor.encode()
+        try:
+            await self._store.put(keys.cursor, value, expected=entry.revision, due=due)
+        except RevisionConflict:
+            return

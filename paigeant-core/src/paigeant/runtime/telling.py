@@ -1,0 +1,140 @@
+"""From transitions to events and log lines. No payloads in either."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from ..model.events import (
+    ActivityCompleted,
+    ActivityFaulted,
+    ActivityRetrying,
+    ActivityStarted,
+    ItineraryRevised,
+    MessageDeadLettered,
+    WorkflowEnded,
+    WorkflowParked,
+)
+from ..routing.advance import Failed
+from .notifier import Notifier, event_id
+
+if TYPE_CHECKING:
+    from ..abc import Delivery
+    from ..envelope.opening import Opened
+    from ..routing.advance import Succeeded
+    from .claim import Claim
+    from .environment import Environment
+    from .execution import Execution
+
+log = logging.getLogger("paigeant.activity")
+
+
+class Telling:
+    """Events of one worker."""
+
+    def __init__(self, notifier: Notifier, env: Environment, worker: str) -> None:
+        self._notifier, self._env, self._worker = notifier, env, worker
+
+    async def started(self, claim: Claim) -> None:
+        if self._notifier:
+            await self._notifier.tell(ActivityStarted(**self._step(claim, ActivityStarted)))
+
+    async def retrying(self, claim: Claim, result: Succeeded | Failed, execution: Execution, delay: float) -> None:
+        error = result.error if isinstance(result, Failed) else ""
+        text = execution.outbox.blobs.get(result.text, b"") if isinstance(result, Failed) else b""
+        log.warning(
+            "activity %s of workflow %s failed, attempt %d; again in %.1f s: %s",
+            claim.next.step.act,
+            claim.correlation_id,
+            claim.cursor.attempt,
+            delay,
+            text.decode("utf-8", "replace")[:500],
+            extra=_facts(claim),
+        )
+        if self._notifier:
+            step = self._step(claim, ActivityRetrying)
+            await self._notifier.tell(ActivityRetrying(**step, error=error, delay=delay))
+
+    async def parked(self, claim: Claim, reason: str) -> None:
+        log.warning(
+            "workflow %s is parked (%s) at activity %s; resume it with: paigeant workflows resume %s",
+            claim.correlation_id,
+            reason,
+            claim.next.step.act,
+            claim.correlation_id,
+            extra=_facts(claim),
+        )
+        if self._notifier:
+            hop_id = claim.keys.hop_id(claim.seq)
+            event = event_id(hop_id, WorkflowParked, claim.cursor.gen)
+            await self._notifier.tell(WorkflowParked(event, claim.correlation_id, self._env.now(), reason))
+
+    async def committed(self, claim: Claim, opened: Opened, duration: float) -> None:
+        """The outcome of a hop, told before it is committed (see ``Notifier``)."""
+        hop = opened.hops[-1]
+        if hop.st == "ok":
+            log.debug("activity %s done", hop.act, extra=_facts(claim))
+        else:
+            log.warning(
+                "activity %s of workflow %s faulted after %d attempts: %s",
+                hop.act,
+                hop.wf,
+                hop.att,
+                hop.err.class_ if hop.err else hop.st,
+                extra=_facts(claim),
+            )
+        if self._notifier:
+            await self._outcome(claim, opened, duration)
+        if opened.slip.status is not None:
+            await self.ended(hop.wf, claim.keys.hop_id(claim.seq), str(opened.slip.status))
+
+    async def _outcome(self, claim: Claim, opened: Opened, duration: float) -> None:
+        hop = opened.hops[-1]
+        if hop.st == "ok":
+            await self._notifier.tell(ActivityCompleted(**self._step(claim, ActivityCompleted), duration=duration))
+        else:
+            error = hop.err.class_ if hop.err else hop.st
+            await self._notifier.tell(ActivityFaulted(**self._step(claim, ActivityFaulted), error=error))
+        if hop.rev is not None:
+            before = {step.id for step in claim.opened.slip.remaining}
+            inserted = tuple(step.act for step in opened.slip.remaining if step.id not in before)
+            dropped = opened.slip.discarded[len(claim.opened.slip.discarded) :]
+            step = self._step(claim, ItineraryRevised)
+            discarded = tuple(step.act for step in dropped)
+            await self._notifier.tell(ItineraryRevised(**step, inserted=inserted, discarded=discarded))
+
+    async def ended(self, workflow: str, hop_id: str, status: str) -> None:
+        log.info("workflow %s is %s", workflow, status, extra={"workflow": workflow, "status": status})
+        if self._notifier:
+            event = WorkflowEnded(event_id(hop_id, WorkflowEnded, 0), workflow, self._env.now(), status)
+            await self._notifier.tell(event)
+
+    async def refused(self, delivery: Delivery, error: str) -> None:
+        if self._notifier:
+            event = event_id(delivery.message.id, MessageDeadLettered, 0)
+            await self._notifier.tell(MessageDeadLettered(event, "", self._env.now(), delivery.queue, error))
+
+    def _step(self, claim: Claim, kind: type) -> dict[str, Any]:
+        task = claim.next
+        return {
+            "id": event_id(claim.keys.hop_id(claim.seq), kind, claim.cursor.attempt),
+            "workflow": claim.correlation_id,
+            "at": self._env.now(),
+            "seq": claim.seq,
+            "step": task.step.id,
+            "activity": task.step.act,
+            "direction": task.direction,
+            "attempt": claim.cursor.attempt,
+            "worker": self._worker,
+        }
+
+
+def _facts(claim: Claim) -> dict[str, Any]:
+    """For structured logging handlers."""
+    return {
+        "workflow": claim.correlation_id,
+        "seq": claim.seq,
+        "activity": claim.next.step.act,
+        "direction": claim.next.direction,
+        "attempt": claim.cursor.attempt,
+    }

@@ -1,0 +1,298 @@
+"""The worker: receives deliveries of its activities' queues and takes them through the hop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ..abc import Clock, Observer, StateStore, Transport
+from ..errors import BackendError, ConfigurationError
+from .activity import Activity
+from .environment import Environment, Session
+from .execution import Host, Middleware
+from .heartbeat import Heartbeat
+from .hop import HopRunner
+from .notifier import Notifier
+from .protocol import protocol_for
+from .sweeper import Sweeper
+from .throttle import Throttle
+
+if TYPE_CHECKING:
+    from ..abc import Consumer, Delivery
+    from ..envelope.security import Security
+
+log = logging.getLogger("paigeant.worker")
+
+
+class Worker:
+    """Serves activities. Any number of workers, in any number of processes, may serve the same ones.
+
+    :param transport: connected by the worker unless somebody has.
+    :param activities: what it serves; it consumes their queues.
+    :param state_store: ``None`` is from configuration (the transport's own by default).
+    :param security: ``None`` is from configuration.
+    :param namespace: must be that of the transport; ``None`` takes it.
+    :param lifespan: called with the worker; what its context manager yields is ``ctx.deps``.
+    :param concurrency: activities at the same time; default from configuration (100).
+    :param middleware: wraps each attempt, first is outermost.
+    :param observers: told of events, in addition to those of the configuration.
+    :param lease: seconds until the work of a vanished worker may be taken over; default from
+        configuration (30).
+    :param grace: seconds that running activities have when the worker stops; default from
+        configuration (30).
+    :param name: in history and events; default ``host-pid-random``.
+    :raises ConfigurationError: two activities of one name, none at all, or types that cannot travel.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        activities: Iterable[Activity[..., Any]],
+        *,
+        state_store: StateStore | None = None,
+        security: Security | None = None,
+        namespace: str | None = None,
+        lifespan: Callable[[Worker], AbstractAsyncContextManager[Any]] | None = None,
+        concurrency: int | None = None,
+        middleware: Sequence[Middleware] = (),
+        observers: Sequence[Observer] = (),
+        lease: float | None = None,
+        grace: float | None = None,
+        name: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.activities = _by_name(activities)
+        self.transport = transport
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._session = Session(
+            transport, state_store=state_store, security=security, namespace=namespace, clock=clock
+        )
+        self._lifespan, self._middleware, self._observers = lifespan, tuple(middleware), tuple(observers)
+        self._concurrency, self._lease, self._grace = concurrency, lease, grace
+        self._running: asyncio.Task[None] | None = None
+        self._stop: asyncio.Event | None = None
+        self._ready: asyncio.Event | None = None
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues it consumes."""
+        return tuple(sorted({activity.queue for activity in self.activities.values()}))
+
+    def stop(self) -> None:
+        """Stop receiving, let running activities finish within the grace period, give back the rest.
+
+        A second call stops at once.
+        """
+        if self._stop is None:
+            return
+        if self._stop.is_set() and self._running is not None:
+            self._running.cancel()
+        self._stop.set()
+
+    def run_sync(self) -> None:
+        """Run until SIGTERM or SIGINT; a second signal stops at once."""
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(self.run(signals=True))
+
+    async def run(self, *, signals: bool = False) -> None:
+        """Serve until ``stop`` or cancellation.
+
+        :param signals: also stop on SIGTERM and SIGINT (main thread only).
+        :raises ConfigurationError: settings, keys or store do not fit.
+        """
+        self._stop, self._ready = asyncio.Event(), asyncio.Event()
+        self._running = asyncio.ensure_future(self._serve())
+        with _signals(self.stop) if signals else contextlib.nullcontext():
+            try:
+                await self._running
+            except asyncio.CancelledError:
+                current = asyncio.current_task()
+                if current is not None and current.cancelling():
+                    self._running.cancel()
+                    await asyncio.wait([self._running])
+                    raise
+            finally:
+                self._running = self._stop = None
+
+    async def __aenter__(self) -> Self:
+        """Serve in the background; returns once it receives."""
+        self._background = asyncio.create_task(self.run(), name=f"paigeant worker {self.name}")
+        await asyncio.sleep(0)
+        assert self._ready is not None
+        ready = asyncio.ensure_future(self._ready.wait())
+        try:
+            await asyncio.wait([ready, self._background], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+        if self._background.done():
+            await self._background
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.stop()
+        await self._background
+
+    async def _serve(self) -> None:
+        async with AsyncExitStack() as stack:
+            env = await self._session.open()
+            stack.push_async_callback(self._session.close)
+            deps = await stack.enter_async_context(self._lifespan(self)) if self._lifespan else None
+            observers = [*self._observers, *env.registry.observers()]
+            for observer in observers:
+                if hasattr(observer, "__aenter__"):
+                    await stack.enter_async_context(observer)  # type: ignore[arg-type]
+            slots = self._concurrency or env.settings.concurrency
+            threads = stack.enter_context(_threads(slots))
+            lease = self._lease or env.settings.lease
+            heartbeat = await stack.enter_async_context(Heartbeat(env, lease))
+            host = Host(self.activities, deps, self._middleware, threads)
+            notifier = Notifier(observers, env.clock)
+            runner = HopRunner(
+                env, protocol_for(env, lease), host, heartbeat, notifier, Throttle(env.clock), self.name
+            )
+            log.info(
+                "worker %s serves %s on %s (%s)", self.name, ", ".join(self.activities), type(self.transport).__name__,
+                {"shared": "store of the transport", "separate": "separate store", "none": "no store"}[env.mode],
+            )
+            await self._consume(env, runner, slots, lease)
+
+    async def _consume(self, env: Environment, runner: HopRunner, slots: int, lease: float) -> None:
+        assert self._ready is not None
+        assert self._stop is not None
+        hops: set[asyncio.Task[None]] = set()
+        async with _sweeping(env):
+            try:
+                async with self.transport.consume(self.queues, lease=lease) as consumer:
+                    self._ready.set()
+                    try:
+                        await self._receive(consumer, runner, slots, hops)
+                    finally:
+                        await self._drain(hops, self._grace if self._grace is not None else env.settings.grace)
+            finally:
+                await _cancel(hops)
+
+    async def _receive(
+        self, consumer: Consumer, runner: HopRunner, slots: int, hops: set[asyncio.Task[None]]
+    ) -> None:
+        """Receive into free slots until told to stop."""
+        assert self._stop is not None
+        freed = asyncio.Event()
+
+        def done(task: asyncio.Task[None]) -> None:
+            hops.discard(task)
+            freed.set()
+            if not task.cancelled() and task.exception() is not None:
+                log.error("a delivery was left to its lease", exc_info=task.exception())
+
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            while not self._stop.is_set():
+                if len(hops) >= slots:
+                    freed.clear()
+                    await _first(stopping, asyncio.ensure_future(freed.wait()))
+                    continue
+                for delivery in await self._next(consumer, slots - len(hops), stopping):
+                    task = asyncio.create_task(runner.process(delivery), name=_task_name(delivery))
+                    hops.add(task)
+                    task.add_done_callback(done)
+        finally:
+            stopping.cancel()
+
+    async def _next(self, consumer: Consumer, limit: int, stopping: asyncio.Future[Any]) -> Sequence[Delivery]:
+        receiving = asyncio.ensure_future(consumer.receive(limit))
+        try:
+            await _first(stopping, receiving)
+            return () if receiving.cancelled() else receiving.result()
+        except BackendError as exc:
+            log.warning("nothing can be received: %s; trying again", exc)
+            await asyncio.sleep(1.0)
+            return ()
+
+    async def _drain(self, hops: set[asyncio.Task[None]], grace: float) -> None:
+        """Let running activities finish; what is not done by then is given back unharmed."""
+        if hops:
+            log.info("worker %s stops; %d running activities have %g s to finish", self.name, len(hops), grace)
+            await asyncio.wait(tuple(hops), timeout=grace)
+        await _cancel(hops)
+
+
+def _by_name(activities: Iterable[Activity[..., Any]]) -> dict[str, Activity[..., Any]]:
+    served: dict[str, Activity[..., Any]] = {}
+    for one in activities:
+        if not isinstance(one, Activity):
+            raise ConfigurationError(f"{one!r} is not an activity; decorate the function with @activity")
+        if served.setdefault(one.name, one) is not one:
+            raise ConfigurationError(f"two activities are named {one.name!r}; give one another name")
+        one.prepare()
+    if not served:
+        raise ConfigurationError("a worker needs at least one activity")
+    return served
+
+
+def _task_name(delivery: Delivery) -> str:
+    return f"activity on queue {delivery.queue!r}"
+
+
+async def _first(stopping: asyncio.Future[Any], other: asyncio.Future[Any]) -> None:
+    """Wait until either is done; ``other`` is cancelled, and waited for, if it is not."""
+    try:
+        await asyncio.wait([stopping, other], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not other.done():
+            other.cancel()
+            await asyncio.wait([other])
+
+
+async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
+    for task in tuple(tasks):
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tuple(tasks))
+
+
+@asynccontextmanager
+async def _sweeping(env: Environment) -> AsyncIterator[None]:
+    if env.store is None:
+        yield
+        return
+    task = asyncio.create_task(Sweeper(env, env.store).run(), name="paigeant sweeper")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@contextmanager
+def _threads(limit: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads of plain activities. Not waited for at the end: a thread cannot be interrupted."""
+    executor = ThreadPoolExecutor(limit, thread_name_prefix="paigeant-activity")
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    wanted = (signal.SIGTERM, signal.SIGINT)
+    for number in wanted:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in wanted:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,58 @@
+"""What to do with a verified message, given the cursor. Pure: a table of cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from .cursor import Cursor, State
+
+
+class Action(Enum):
+    """What a received message calls for."""
+
+    RUN = "claim it and run the activity"
+    ADOPT = "the store lost a moment: bring the cursor up to the message, then run"
+    RESEND = "its successor may not have been sent: send it again, settle this"
+    DROP = "a duplicate of what is done or under way: settle, nothing else"
+    EARLY = "its time has not come: give it back until then"
+    FORK = "another history than the committed one: refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An action, and for ``EARLY`` the seconds to wait."""
+
+    action: Action
+    delay: float = 0.0
+
+
+def decide(cursor: Cursor | None, seq: int, heads: Callable[[int], str], now: float) -> Decision:
+    """Judge a message for hop ``seq``; ``heads(i)`` is the payload digest of its record ``i`` (0: origin).
+
+    A message that is ahead of the cursor and
+    contains the cursor's last record is the rest of a history that the store forgot (a failover);
+    only a different record at a known position is a fork.
+    """
+    if cursor is None:
+        return Decision(Action.ADOPT)
+    if cursor.state is State.ENDED:
+        return Decision(Action.DROP)
+    if seq < cursor.seq:
+        resend = seq == cursor.seq - 1 and cursor.state is State.READY and bool(cursor.out)
+        return Decision(Action.RESEND if resend else Action.DROP)
+    if heads(cursor.seq) != cursor.head:
+        return Decision(Action.FORK)
+    if seq > cursor.seq:
+        return Decision(Action.ADOPT)
+    return _at_cursor(cursor, now)
+
+
+def _at_cursor(cursor: Cursor, now: float) -> Decision:
+    if cursor.state is State.READY:
+        return Decision(Action.RUN)
+    if cursor.state is State.WAITING and not cursor.parked:
+        early = cursor.until - now
+        return Decision(Action.EARLY, early) if early > 0 else Decision(Action.RUN)
+    return Decision(Action.DROP)
