@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Literal, Self
 
 from ..model.capabilities import Capabilities
@@ -89,7 +89,7 @@ class StateStore(ABC):
         Hints: a key may be stale or early, none is missing; callers read it again.
         """
 
-    async def watch(self, key: str) -> AsyncIterator[Entry | None]:
+    async def watch(self, key: str) -> AsyncGenerator[Entry | None, None]:
         """**S20** The entry now, then again after each change (changes may be merged, never missed).
 
         This default polls; a store with notifications serves all watchers of a process with one

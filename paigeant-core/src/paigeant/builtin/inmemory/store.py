@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from math import inf
 from typing import Literal
 
@@ -98,7 +98,7 @@ class InMemoryStore(StateStore):
         with broker.lock:
             return broker.entries.due(before, limit)
 
-    async def watch(self, key: str) -> AsyncIterator[Entry | None]:
+    async def watch(self, key: str) -> AsyncGenerator[Entry | None, None]:
         broker, bell = self._broker, Bell()
         check_key(key)
         with broker.lock:

@@ -1,0 +1,152 @@
+"""What all suites share: a test is a coroutine, run on an event loop of its own, with its rules noted."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from ..model.capabilities import Capabilities
+from . import report
+
+S = TypeVar("S", bound="Suite")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is known of a conformance test before it runs.
+
+    :param rules: rule ids covered.
+    :param needs: the capability without which it does not apply.
+    :param threads: it uses threads or processes, hence real time.
+    """
+
+    rules: tuple[str, ...]
+    needs: str | None = None
+    threads: bool = False
+
+
+class Suite:
+    """Base of the conformance suites. Subclasses are collected by pytest like any ``Test...`` class.
+
+    Every test gets a ``namespace`` of its own; ``make`` must build its instances with it.
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities()
+    """What the implementation declares."""
+
+    patience: ClassVar[float] = 10.0
+    """Seconds in which what must happen has to happen."""
+
+    quiet: ClassVar[float] = 0.25
+    """Seconds of watching that something does not happen."""
+
+    limit: ClassVar[float] = 90.0
+    """Seconds for one test; beyond, something waits for ever."""
+
+    namespace: str = "default"
+
+    def prepare(self, tmp_path: Path, stack: AsyncExitStack) -> Any:
+        """What the tests of this suite work with."""
+        return tmp_path
+
+    def make_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of a test; asyncio's own unless overridden."""
+        return asyncio.new_event_loop()
+
+    def note(self, text: str) -> None:
+        """Put a remark into the report."""
+        self._notes.append(text)
+
+    def inapplicable(self, case: Case) -> str:
+        """Why this test does not apply, or nothing."""
+        if case.needs is not None and not _declared(getattr(self.capabilities, case.needs)):
+            return f"not declared: {case.needs}"
+        return ""
+
+    def perform(self, case: Case, name: str, body: Callable[[Any, Any], Awaitable[None]], tmp_path: Path) -> None:
+        """Run one test and record how it ended."""
+        __tracebackhide__ = True
+        self._notes: list[str] = []
+        self.namespace = f"ct-{uuid.uuid4().hex[:12]}"
+        result: report.Result = "failed"
+        note = ""
+        try:
+            if reason := self.inapplicable(case):
+                _skip(reason)
+            self._run(body, tmp_path)
+            result, note = "passed", "; ".join(self._notes)
+        except BaseException as exc:
+            result, note = ("skipped" if _is_skip(exc) else "failed"), str(exc)
+            raise
+        finally:
+            suite, subject = _suite_of(type(self)), type(self).__name__.removeprefix("Test")
+            report.record(report.Outcome(subject, suite, name, case.rules, result, note))
+
+    def _run(self, body: Callable[[Any, Any], Awaitable[None]], tmp_path: Path) -> None:
+        async def main() -> None:
+            async with asyncio.timeout(self.limit), AsyncExitStack() as stack:
+                await body(self, self.prepare(tmp_path, stack))
+
+        with asyncio.Runner(loop_factory=self.make_loop) as runner:
+            runner.run(main())
+
+
+def conformance(
+    *also: str, needs: str | None = None, threads: bool = False
+) -> Callable[[Callable[[S, Any], Awaitable[None]]], Callable[[S, Path], None]]:
+    """Turn a coroutine ``test_<rule>_...(self, prepared)`` into a plain test method.
+
+    :param also: further rule ids that it covers.
+    :param needs: a capability; the test is skipped where that is not declared.
+    :param threads: it uses threads or processes.
+    """
+
+    def decorate(body: Callable[[S, Any], Awaitable[None]]) -> Callable[[S, Path], None]:
+        name = body.__name__
+        case = Case((name.split("_")[1], *also), needs, threads)
+
+        def test(self: S, tmp_path: Path) -> None:
+            __tracebackhide__ = True
+            self.perform(case, name, body, tmp_path)
+
+        test.__name__, test.__qualname__, test.__doc__ = name, body.__qualname__, body.__doc__
+        vars(test)["conformance"] = case
+        return test
+
+    return decorate
+
+
+def cases(suite: type[Suite]) -> dict[str, Case]:
+    """The conformance tests of a suite by name."""
+    found = {name: getattr(getattr(suite, name), "conformance", None) for name in dir(suite)}
+    return {name: case for name, case in found.items() if isinstance(case, Case)}
+
+
+def skip(reason: str) -> None:
+    """Leave the running test out, visibly."""
+    _skip(reason)
+
+
+def _skip(reason: str) -> None:
+    import pytest
+
+    pytest.skip(reason)
+
+
+def _is_skip(exc: BaseException) -> bool:
+    import pytest
+
+    return isinstance(exc, pytest.skip.Exception)
+
+
+def _declared(value: object) -> bool:
+    return value is None or bool(value)  # ``None`` is "without limit"
+
+
+def _suite_of(cls: type) -> str:
+    return next((base.__name__ for base in cls.__mro__ if base.__module__.startswith("paigeant.testing")), "")

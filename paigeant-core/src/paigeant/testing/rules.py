@@ -1,0 +1,70 @@
+"""The rules of the contracts, read from their docstrings, and how a broken one is told."""
+
+from __future__ import annotations
+
+import re
+from types import TracebackType
+
+from ..abc import security, serializer, store, transport
+
+_RULE = re.compile(
+    r"\*\*(?P<id>[TSCG]\d\d)\*\*\s+(?P<text>.*?)(?=\*\*[TSCG]\d\d\*\*|\n\s*\n|\n\s*:raises|\Z)", re.DOTALL
+)
+
+
+def _docstrings() -> list[str]:
+    owners: list[object] = [
+        transport.Transport,
+        transport.Consumer,
+        transport.Delivery,
+        store.StateStore,
+        serializer.Serializer,
+        security.Signer,
+        security.Verifier,
+    ]
+    members = [member for owner in owners for member in vars(owner).values()]
+    return [text for item in [*owners, *members] if isinstance(text := getattr(item, "__doc__", None), str)]
+
+
+def _read(text: str) -> dict[str, str]:
+    return {m["id"]: " ".join(m["text"].split()).rstrip("* ") for m in _RULE.finditer(text)}
+
+
+RULES: dict[str, str] = {rule: text for doc in _docstrings() for rule, text in _read(doc).items()}
+"""Each rule id of the contracts with its text."""
+
+
+def check(ok: object, rule: str, observed: str, way_out: str) -> None:
+    """Fail unless ``ok``, saying which rule is broken, what was seen and the legitimate way out."""
+    __tracebackhide__ = True
+    if not ok:
+        raise AssertionError(f"{rule}: {RULES.get(rule, '')}\n  observed: {observed}\n  way out:  {way_out}")
+
+
+class Refusal:
+    """Context manager: the body must raise ``error``.
+
+    :param what: what the body does, for the message.
+    """
+
+    def __init__(self, error: type[Exception], rule: str, what: str, way_out: str) -> None:
+        self._error, self._rule, self._what, self._way_out = error, rule, what, way_out
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> bool:
+        __tracebackhide__ = True
+        if isinstance(exc, self._error):
+            return True
+        if exc is not None and not isinstance(exc, Exception):
+            return False
+        seen = "nothing was raised" if exc is None else f"raised {exc!r}"
+        try:
+            check(False, self._rule, f"{self._what}: {seen}, not {self._error.__name__}", self._way_out)
+        except AssertionError as failure:
+            raise failure from exc
+        return False
+
+
+refuses = Refusal

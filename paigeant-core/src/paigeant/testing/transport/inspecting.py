@@ -1,0 +1,145 @@
+"""Statistics, peek, purge and the transport's own store."""
+
+from __future__ import annotations
+
+from ...abc.store import StateStore
+from ...errors import BackendClosed
+from ...model.message import QueueStats
+from ..kit import conformance, skip
+from ..rules import check, refuses
+from .rig import Rig, TransportCases, ids, publication
+
+
+class Inspecting(TransportCases):
+    """T40 to T42, T50."""
+
+    @conformance()
+    async def test_T40_queues_counts(self, rig: Rig) -> None:
+        transport = await rig.open()
+        delayed = self.capabilities.max_delay is None
+        await transport.publish(*(publication(n) for n in range(3)))
+        if delayed:
+            await transport.publish(publication("late", delay=600))
+        async with rig.receiving(transport) as receiver:
+            await receiver.one("T11")
+
+            async def counted() -> bool:
+                return _plausible((await transport.queues("work"))["work"], delayed)
+
+            check(
+                await rig.until(counted),
+                "T40",
+                f"2 ready, 1 leased{', 1 delayed' * delayed}, 1 consumer: {await transport.queues('work')}",
+                "count each message once; return None where the backend cannot tell",
+            )
+
+    @conformance()
+    async def test_T40_a_missing_queue_counts_zero(self, rig: Rig) -> None:
+        transport = await rig.open()
+        found = await transport.queues("none", "neither")
+        check(set(found) == {"none", "neither"}, "T40", f"asked for two queues, got {found}", "one item per name")
+        check(
+            all(stats.ready == 0 and not stats.in_flight for stats in found.values()),
+            "T40",
+            f"queues that do not exist: {found}",
+            "count zero, and create nothing",
+        )
+
+    @conformance()
+    async def test_T40_without_names_lists_what_there_is(self, rig: Rig) -> None:
+        transport = await rig.open()
+        await transport.publish(publication(1, "one"), publication(2, "two"))
+
+        async def listed() -> bool:
+            found = await transport.queues()
+            return not found or {"one", "two"} <= set(found)
+
+        check(await rig.until(listed), "T40", f"listed {await transport.queues()}", "list all queues, or none at all")
+
+    @conformance()
+    async def test_T41_peek_leases_nothing(self, rig: Rig) -> None:
+        transport = await rig.open()
+        check(await transport.peek("none") == [], "T41", "a missing queue has messages", "return an empty list")
+        for n in range(5):
+            await transport.publish(publication(n))
+        seen = [m.id for m in await transport.peek("work", 3)]
+        check(seen == ["m-0", "m-1", "m-2"], "T41", f"of m-0 to m-4, limit 3: {seen}", "oldest first, up to the limit")
+        everything = await transport.peek("work")
+        check(len(everything) == 5, "T41", f"5 ready, peek shows {ids(everything)}", "show all that are ready")
+        found = await rig.collect(transport, want=5)
+        check(len(found) == 5, "T41", f"after peek, received {ids(found)}", "leave the messages ready")
+
+    @conformance()
+    async def test_T42_purge_deletes_ready_messages_only(self, rig: Rig) -> None:
+        transport = await rig.open()
+        delayed = self.capabilities.max_delay is None
+        await transport.publish(*(publication(n) for n in range(4)), publication("other", "other"))
+        if delayed:
+            await transport.publish(publication("late", delay=0.7))
+        async with rig.receiving(transport) as receiver:
+            held = await receiver.one("T11")
+            purged = await transport.purge("work")
+            check(purged == 3, "T42", f"3 ready, 1 leased: purged {purged}", "delete ready messages, and count them")
+            await held.release()
+            left = {(await receiver.one("T42")).message.id}
+            if delayed:
+                left.add((await receiver.one("T42")).message.id)
+            wanted = {held.message.id, "m-late"} if delayed else {held.message.id}
+            check(left == wanted, "T42", f"leased and delayed {wanted}, left {left}", "keep leased and delayed ones")
+        found = await rig.collect(transport, "other", want=1)
+        check(ids(found) == ["m-other"], "T42", "another queue was purged", "purge the named queue")
+        check(await transport.purge("none") == 0, "T42", "a missing queue had messages", "return 0")
+
+    @conformance("S01")
+    async def test_T50_the_store_follows_its_transport(self, rig: Rig) -> None:
+        transport = rig.make()
+        await transport.connect()
+        store = self._store_of(transport.state_store())
+        await store.connect()
+        await store.put("a/1", b"one")
+        await store.disconnect()
+        await transport.publish(publication(1))
+        entry = await store.get("a/1")
+        check(
+            entry is not None and entry.value == b"one",
+            "T50",
+            f"after closing the store of a connected transport: {entry}",
+            "let connect and disconnect of such a store do nothing",
+        )
+        await transport.disconnect()
+        with refuses(BackendClosed, "S01", "get after the transport's disconnect", "share its connection"):
+            await store.get("a/1")
+
+    @conformance("T13")
+    async def test_T50_the_store_is_what_writes_change(self, rig: Rig) -> None:
+        transport = await rig.open()
+        store = self._store_of(transport.state_store())
+        check(
+            store.namespace == transport.namespace, "T50", f"its namespace is {store.namespace!r}", "pass the namespace"
+        )
+        twin = (await rig.clone(transport)).state_store()
+        await store.put("a/1", b"one")
+        entry = None if twin is None else await twin.get("a/1")
+        check(
+            entry is not None and entry.value == b"one",
+            "T50",
+            f"the store of a clone has {entry}",
+            "keep one set of entries per backend and namespace",
+        )
+
+    def _store_of(self, store: StateStore | None) -> StateStore:
+        if store is None:
+            check(
+                not self.capabilities.atomic_writes,
+                "T50",
+                "atomic_writes is declared and state_store() is None",
+                "declare atomic_writes=False",
+            )
+            skip("state_store() is None")
+        assert store is not None
+        return store
+
+
+def _plausible(stats: QueueStats, delayed: bool) -> bool:
+    counts = (stats.in_flight, 1), (stats.delayed, int(delayed)), (stats.consumers, 1)
+    return stats.ready == 2 and all(count in (None, wanted) for count, wanted in counts)
