@@ -9,6 +9,8 @@ from importlib import metadata
 
 GROUP = "paigeant"
 
+_UNKNOWN = "unknown"
+
 
 @dataclass(frozen=True)
 class FoundPlugin:
@@ -71,7 +73,7 @@ def _candidates() -> Iterator[tuple[metadata.Distribution, str]]:
         if GROUP not in text:
             continue
         key = re.sub(r"[-_.]+", "-", _identity(distribution)[0]).lower()
-        if key not in seen:
+        if key == _UNKNOWN or key not in seen:
             seen.add(key)
             yield distribution, text
 
@@ -79,6 +81,6 @@ def _candidates() -> Iterator[tuple[metadata.Distribution, str]]:
 def _identity(distribution: metadata.Distribution) -> tuple[str, str]:
     try:
         info = distribution.metadata
-        return info["Name"] or "unknown", info["Version"] or "unknown"
+        return info["Name"] or _UNKNOWN, info["Version"] or _UNKNOWN
     except Exception:
-        return "unknown", "unknown"
+        return _UNKNOWN, _UNKNOWN

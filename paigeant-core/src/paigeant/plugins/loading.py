@@ -55,10 +55,10 @@ class Loader:
         self._manager.register(plugin, name=name)
         try:
             self._manager.check_pending()
-            if not self._manager.get_hookcallers(plugin):
-                raise PluginError(f"it has no hook; mark at least one of {', '.join(HOOKS)} with @hookimpl")
             pairs = ((kind, self._call(hook, kind, name, plugin)) for hook, kind in HOOKS.items())
-            return {kind: descriptor for kind, descriptor in pairs if descriptor is not None}
+            if descriptors := {kind: descriptor for kind, descriptor in pairs if descriptor is not None}:
+                return descriptors
+            raise PluginError(f"it has no hook; define one of {', '.join(HOOKS)} and mark it with @hookimpl")
         except BaseException:
             # A rejected plugin must not stay behind: the next check_pending would blame its successor.
             self._manager.unregister(name=name)

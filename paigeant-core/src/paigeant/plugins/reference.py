@@ -37,5 +37,6 @@ class Reference:
             return cls(scheme=scheme.lower(), url=text)
         name, colon, instance = text.partition(":")
         if not _name.fullmatch(name) or (colon and not _instance.fullmatch(instance)):
-            raise ConfigurationError(f"{text!r} is neither a plugin name, nor name:instance, nor a URL")
+            shown = "this value" if "@" in text else repr(text)
+            raise ConfigurationError(f"{shown} is neither a plugin name, nor name:instance, nor scheme://...")
         return cls(name=name, instance=instance or None)

@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from ..errors import ConfigurationError
 from ..model.names import check_namespace
+from .reference import Reference
 from .sources import Scope, Sources
 
 S = TypeVar("S", bound="PluginSettings")
@@ -42,10 +43,19 @@ def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _reference(value: str) -> str:
+    try:
+        Reference.parse(value)
+    except ConfigurationError as exc:
+        raise ValueError(str(exc)) from exc
+    return value
+
+
+PluginReference = Annotated[str, AfterValidator(_reference)]
 Namespace = Annotated[str, AfterValidator(check_namespace)]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """A list of words: comma-separated in a variable, an array in TOML."""
-Names = Annotated[CommaSeparated, AfterValidator(_distinct)]
+References = Annotated[tuple[PluginReference, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)]
 
 
 class _Sourced(BaseSettings):
@@ -99,7 +109,7 @@ class PluginSettings(_Sourced):
     """
 
     namespace: Namespace = "default"
-    url: str | None = None
+    url: str | None = Field(None, repr=False)
 
 
 class CoreSettings(_Sourced):
@@ -127,12 +137,12 @@ class CoreSettings(_Sourced):
     :raises ConfigurationError: a value is wrong; names the variable and never shows a secret.
     """
 
-    transport: str = Field("inmemory", min_length=1)
+    transport: PluginReference = Field("inmemory", repr=False)
     namespace: Namespace = "default"
-    state_store: str | None = None
-    serializers: Annotated[Names, Field(min_length=1)] = ("json",)
-    signers: Annotated[Names, Field(min_length=1)] = ("hs256",)
-    observers: Names = ()
+    state_store: PluginReference | None = Field(None, repr=False)
+    serializers: Annotated[References, Field(min_length=1)] = ("json",)
+    signers: Annotated[References, Field(min_length=1)] = ("hs256",)
+    observers: References = ()
     security: Literal["dev", "shared-secret", "prod", "insecure"] | None = None
     strict_plugins: bool = False
     disable_plugin_autoload: bool = False
@@ -181,7 +191,9 @@ def _explain(error: ErrorDetails, settings: type[BaseSettings], scope: Scope) ->
         return f"{place} is not set, and has no default"
     info = settings.model_fields.get(field)
     authored = error["type"] in {"value_error", "assertion_error"}
-    text = "not a valid value" if authored and _is_secret(field, settings) else error["msg"]
+    text = error["msg"].removeprefix("Value error, ")
+    if authored and _is_secret(field, settings):
+        text = "not a valid value"
     if info is None or info.is_required():
         return f"{place}: {text}"
     return f"{place}: {text}; correct it, or unset it for the default {info.get_default()!r}"

@@ -107,10 +107,11 @@ def variable_prefix(*path: str) -> str:
     return PREFIX + "".join(re.sub(r"[^A-Z0-9]", "_", part.upper()) + "_" for part in path)
 
 
-def with_hint(name: str, known: Collection[str]) -> str:
-    """``name`` and, if there is one, the known name nearest to it."""
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"{name} (did you mean {near[0]}?)" if near else name
+def with_hint(name: str, known: Collection[str], prefix: str = "") -> str:
+    """``name`` and, if there is one, the known name nearest to it, compared without their common ``prefix``."""
+    words = {one.removeprefix(prefix): one for one in sorted(known)}
+    near = difflib.get_close_matches(name.removeprefix(prefix), words, n=1)
+    return f"{name} (did you mean {words[near[0]]}?)" if near else name
 
 
 def _read_dotenv(path: Path | None) -> dict[str, str | None]:

@@ -13,7 +13,7 @@ def unknown_core(sources: Sources, fields: Collection[str], plugins: Collection[
     prefixes = tuple(variable_prefix(name) for name in plugins)
     for variable in sorted(sources.variables - known):
         if not variable.startswith(prefixes):
-            yield with_hint(variable, known)
+            yield with_hint(variable, known, PREFIX)
     for key in sorted(sources.table(CORE_TABLE).keys() - set(fields)):
         yield f"{with_hint(key, fields)} in table [{CORE_TABLE}] of {sources.toml_file}"
     for key in sorted(sources.tables.keys() - {CORE_TABLE, *plugins}):
@@ -29,7 +29,7 @@ def unknown_plugin(scope: Scope, fields: Collection[str], plugins: Collection[st
             continue
         name = variable.removeprefix(scope.prefix).lower()
         if name.split("__")[0] not in fields and not _of_instance(scope, name, fields):
-            yield with_hint(variable, known)
+            yield with_hint(variable, known, scope.prefix)
     for key, value in sorted(scope.table.items()):
         if key not in fields and not (isinstance(value, dict) and len(scope.path) == 1):
             yield f"{with_hint(key, fields)} in table [{'.'.join(scope.path)}] of {scope.sources.toml_file}"

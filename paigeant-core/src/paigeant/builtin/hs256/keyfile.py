@@ -35,13 +35,8 @@ def generate_key_file(path: Path) -> None:
 
     :raises ConfigurationError: the file is there already, or cannot be written.
     """
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _publish(_document(secrets.token_bytes(KEY_BYTES)), path)
-    except FileExistsError as exc:
-        raise ConfigurationError(f"{path} exists already; choose another path, or move the old key away") from exc
-    except OSError as exc:
-        raise ConfigurationError(f"cannot write the key file {path}: {exc.strerror}") from exc
+    if not _create(path):
+        raise ConfigurationError(f"{path} exists already; choose another path, or move the old key away")
 
 
 def ensure_key_file(path: Path) -> list[bytes]:
@@ -51,15 +46,20 @@ def ensure_key_file(path: Path) -> list[bytes]:
     :raises ConfigurationError: as the other two.
     """
     if not os.path.lexists(path):
-        try:
-            generate_key_file(path)
-        except ConfigurationError as exc:
-            if not isinstance(exc.__cause__, FileExistsError):
-                raise
+        _create(path)
     return read_key_file(path)
 
 
-def _publish(content: bytes, path: Path) -> None:
+def _create(path: Path) -> bool:
+    """Whether this call made the file; ``False`` if there is one."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _publish(_document(secrets.token_bytes(KEY_BYTES)), path)
+    except OSError as exc:
+        raise ConfigurationError(f"cannot write the key file {path}: {exc.strerror}") from exc
+
+
+def _publish(content: bytes, path: Path) -> bool:
     """Make the file appear whole or not at all: ``link`` fails if the name is taken, ``rename`` would not."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -70,9 +70,12 @@ def _publish(content: bytes, path: Path) -> None:
             file.flush()
             os.fsync(fd)
         os.link(draft, path)
+    except FileExistsError:
+        return False
     finally:
         draft.unlink()
     _sync_directory(path.parent)
+    return True
 
 
 def _sync_directory(path: Path) -> None:
