@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Literal, Self
 
@@ -101,7 +101,7 @@ class SqliteStore(StateStore):
         """See ``StateStore.due``."""
         return await self._database.session().read(lambda reader: reader.due(before, limit))
 
-    async def watch(self, key: str) -> AsyncIterator[Entry | None]:
+    async def watch(self, key: str) -> AsyncGenerator[Entry | None, None]:
         """See ``StateStore.watch``."""
         with self._database.session().watching(check_key(key)) as changed:
             seen = entry = await self.get(key)
