@@ -23,7 +23,8 @@ _REVISIONS = (
     " AND (expires IS NULL OR expires > ?)"
 )
 
-_MSG = "msg(id, queue, avail, deliveries, expires, mid, headers, body)"
+_MSG = "msg(id, queue, avail, deliveries, expires)"
+_CONTENT = "content(id, mid, headers, body)"
 _KV = "kv(revision, space, key, due, expires, value)"
 
 _Entry: TypeAlias = tuple[int, bytes | Keep, float | None, float | None]
@@ -40,6 +41,7 @@ class Plan:
         self._counter = self._take_numbers(sum(len(c.writes) + len(c.messages) for c in changes))
         self._settled: list[int] = []
         self._messages: list[tuple[Any, ...]] = []
+        self._contents: list[tuple[Any, ...]] = []
         self._entries: dict[str, _Entry | None] = {}
 
     def add(self, change: Change, queue_number: Callable[[str], int]) -> list[int] | BackendError:
@@ -56,20 +58,17 @@ class Plan:
         for queue, delay, ttl, *rest in change.messages:
             avail = self._now + delay if delay else 0.0
             expires = None if ttl is None else self._now + delay + ttl
-            self._messages.append((self._number(), queue_number(queue), avail, 0, expires, *rest))
+            number = self._number()
+            self._messages.append((number, queue_number(queue), avail, 0, expires))
+            self._contents.append((number, *rest))
         return [self._write(write) for write in change.writes]
 
     def perform(self) -> tuple[set[int], bool]:
         """Write it all; give the numbers of the queues that got messages, and whether entries changed."""
         if self._settled:
-            self._connection.execute(
-                "DELETE FROM msg WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(self._settled),)
-            )
-        _insert(
-            self._connection,
-            f"INSERT INTO {_MSG}",
-            self._messages,
-        )
+            delete_messages(self._connection, self._settled)
+        _insert(self._connection, f"INSERT INTO {_MSG}", self._messages)
+        _insert(self._connection, f"INSERT INTO {_CONTENT}", self._contents)
         self._perform_entries()
         return {message[1] for message in self._messages}, bool(self._entries)
 
@@ -127,6 +126,13 @@ class Plan:
             sql = "UPDATE kv SET revision = ?, due = ?, expires = ? WHERE space = ? AND key = ?"
             self._connection.executemany(sql, kept)
         _insert(self._connection, f"INSERT OR REPLACE INTO {_KV}", values)
+
+
+def delete_messages(connection: sqlite3.Connection, numbers: list[int]) -> None:
+    """Delete both rows of messages."""
+    text = json.dumps(numbers)
+    for table in ("msg", "content"):
+        connection.execute(f"DELETE FROM {table} WHERE id IN (SELECT value FROM json_each(?))", (text,))
 
 
 def delete_entries(connection: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> int:

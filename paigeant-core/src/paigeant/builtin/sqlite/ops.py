@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from math import isnan
 from typing import NamedTuple, TypeAlias
 
 from ...errors import ConfigurationError, MessageTooLarge
@@ -14,6 +15,8 @@ from ...model.store import KEEP, Expected, Write, check_key
 
 MAX_MESSAGE = 64 * 1024 * 1024
 """Largest body or value in bytes; SQLite itself could take 1 GB, but a process should not."""
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 Row: TypeAlias = tuple[str, float, float | None, str, str, bytes]
 """A message to insert: queue, delay, ttl, id, headers as JSON, body."""
@@ -133,25 +136,32 @@ class News:
 
 def seconds(value: float, what: str) -> float:
     """``value`` if it is a usable number of seconds, never negative."""
-    if math.isnan(value):
-        raise ConfigurationError(f"{what} is not a number")
-    return max(0.0, value)
+    if not value >= 0:  # or NaN, which SQLite would store as NULL
+        if isnan(value):
+            raise ConfigurationError(f"{what} is not a number")
+        return 0.0
+    return value
 
 
 def row(publication: Publication) -> Row:
     """Check a publication and lay it out for the thread: a bad one must not fail its whole batch."""
     message = publication.message
-    _check_bytes(message.body, f"message {message.id!r}")
+    _check_bytes(message.body, "body of message", message.id)
     _check_text(message.id, "message id")
     _check_text(publication.queue, "queue")
-    headers = json.dumps(dict(message.headers), separators=(",", ":")) if message.headers else ""
+    headers = _encode(dict(message.headers)) if message.headers else ""
     ttl = None if publication.ttl is None else seconds(publication.ttl, "ttl")
     return publication.queue, seconds(publication.delay, "delay"), ttl, message.id, headers, message.body
 
 
 def read_headers(text: str) -> dict[str, str]:
     """The headers that ``row`` laid out."""
-    headers: dict[str, str] = json.loads(text) if text else {}
+    return dict(_decode(text)) if text else {}
+
+
+@lru_cache(256)  # most messages have the same few headers
+def _decode(text: str) -> dict[str, str]:
+    headers: dict[str, str] = json.loads(text)
     return headers
 
 
@@ -159,18 +169,18 @@ def check_write(write: Write) -> Write:
     """Check a write on the side of its caller."""
     check_key(write.key)
     if write.value is not KEEP:
-        _check_bytes(write.value, f"value of {write.key!r}")
-    for what, value in (("due", write.due), ("ttl", write.ttl)):
-        if value is not None:
-            seconds(value, f"{what} of {write.key!r}")
+        _check_bytes(write.value, "value of", write.key)
+    for value, what in ((write.due, "due"), (write.ttl, "ttl")):
+        if value is not None and isnan(value):
+            raise ConfigurationError(f"{what} of {write.key!r} is not a number")
     return write
 
 
-def _check_bytes(data: object, what: str) -> None:
+def _check_bytes(data: object, what: str, name: str) -> None:
     if not isinstance(data, bytes):
-        raise ConfigurationError(f"{what} is {type(data).__name__}, not bytes")
+        raise ConfigurationError(f"{what} {name!r} is {type(data).__name__}, not bytes")
     if len(data) > MAX_MESSAGE:
-        raise MessageTooLarge(f"{what} has {len(data)} bytes, more than the {MAX_MESSAGE} that SQLite keeps")
+        raise MessageTooLarge(f"{what} {name!r} has {len(data)} bytes, more than the {MAX_MESSAGE} that SQLite keeps")
 
 
 def _check_text(text: str, what: str) -> None:

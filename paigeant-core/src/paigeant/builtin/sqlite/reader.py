@@ -23,7 +23,7 @@ SELECT q.name,
   (SELECT count(*) FROM msg m WHERE m.queue = q.id AND m.avail > :now AND m.owner IS NULL)
 FROM queue q WHERE q.space = :space"""
 _PEEK = """
-SELECT mid, headers, body FROM msg WHERE id IN (
+SELECT mid, headers, body FROM content WHERE id IN (
   SELECT id FROM msg WHERE queue = (SELECT id FROM queue WHERE space = ? AND name = ?) AND avail <= ?
   ORDER BY id LIMIT ?)
 ORDER BY id"""

@@ -18,6 +18,7 @@ Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
 PATIENCE = 5.0
 """Seconds to wait for a lock that another process holds."""
 
+# A message is two rows: a small one that every claim rewrites, and its content, written once.
 # One counter numbers messages and revisions: both must rise and never come back, not even after a delete.
 # msg.avail: 0 is ready, else the time of readiness: the end of a delay, or of a lease. So an expired lease needs
 # no sweeper, and a clock that jumps back never hides a ready message. (id, owner, deliveries) fences a lease.
@@ -29,7 +30,8 @@ CREATE TABLE queue(
   id INTEGER PRIMARY KEY, space INTEGER NOT NULL, name TEXT NOT NULL, lease REAL, UNIQUE (space, name));
 CREATE TABLE msg(
   id INTEGER PRIMARY KEY, queue INTEGER NOT NULL, avail REAL NOT NULL, owner INTEGER, deliveries INTEGER NOT NULL,
-  expires REAL, mid TEXT NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL);
+  expires REAL);
+CREATE TABLE content(id INTEGER PRIMARY KEY, mid TEXT NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL);
 CREATE INDEX msg_avail ON msg(queue, avail, owner);
 CREATE INDEX msg_expires ON msg(expires) WHERE expires IS NOT NULL;
 CREATE TABLE kv(

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, assert_never
 
 from ...abc.clock import Clock
 from ...errors import BackendCorrupt, ConfigurationError, LeaseLost, OutcomeUnknown
-from .changes import Plan, delete_entries
+from .changes import Plan, delete_entries, delete_messages
 from .faults import code_of, translate
 from .ops import Change, Claim, Claimed, Declare, Disown, Lazy, Lease, News, Op, Purge, Release, Renew
 from .schema import PATIENCE, Synchronous, open_writer
@@ -27,7 +27,8 @@ UPDATE msg SET avail = :until, owner = :owner, deliveries = deliveries + 1 WHERE
     SELECT id FROM (SELECT m.id FROM json_each(:queues) q CROSS JOIN msg m
       ON m.queue = q.value AND m.avail = 0 LIMIT :limit)
   ) LIMIT :limit)
-RETURNING id, queue, deliveries, mid, headers, body"""
+RETURNING id, queue, deliveries"""
+_CONTENT = "SELECT id, mid, headers, body FROM content WHERE id IN (SELECT value FROM json_each(?))"
 _NEXT = "SELECT min((SELECT avail FROM msg WHERE queue = q.value ORDER BY queue, avail LIMIT 1)) FROM json_each(?) q"
 _RENEW = """
 UPDATE msg SET avail = ? + (SELECT lease FROM queue WHERE queue.id = msg.queue)
@@ -37,7 +38,6 @@ _DISOWN = """
 UPDATE msg SET avail = 0, owner = NULL WHERE id IN (
   SELECT m.id FROM queue q CROSS JOIN msg m ON m.queue = q.id AND m.avail > 0 AND m.owner = ?)
 RETURNING queue"""
-_EXPIRED = "id IN (SELECT id FROM msg WHERE expires <= ? AND avail <= ? LIMIT ?)"
 _RETENTION_PERIOD, _RETENTION_ROWS = 1.0, 200
 
 Result: TypeAlias = Any
@@ -200,16 +200,19 @@ class Writer:
             case Declare():
                 return self._declare(op)
             case Purge():
-                sql = "DELETE FROM msg WHERE queue = ? AND avail <= ?"
-                return self._connection.execute(sql, (self._queue(op.queue), now)).rowcount
+                return self._purge("queue = ? AND avail <= ?", (self._queue(op.queue), now))
         assert_never(op)
 
     def _claim(self, op: Claim, now: float) -> Claimed:
         if op.abandoned:
             return Claimed([])
         values = {"until": now + op.lease, "owner": op.owner, "queues": op.queues, "now": now, "limit": op.limit}
-        rows = self._connection.execute(_CLAIM, values).fetchall()
-        return Claimed(rows) if rows else Claimed(rows, self._next(op))
+        taken = self._connection.execute(_CLAIM, values).fetchall()
+        if not taken:
+            return Claimed([], self._next(op))
+        text = json.dumps([row[0] for row in taken])
+        contents = {row[0]: row[1:] for row in self._connection.execute(_CONTENT, (text,)).fetchall()}
+        return Claimed([(*row, *contents[row[0]]) for row in taken])
 
     def _renew(self, lease: Lease, now: float) -> bool:
         return self._connection.execute(_RENEW, (now, *lease)).rowcount == 1
@@ -233,6 +236,11 @@ class Writer:
         )
         return numbers
 
+    def _purge(self, where: str, values: tuple[float, ...]) -> int:
+        numbers = [number for (number,) in self._connection.execute(f"SELECT id FROM msg WHERE {where}", values)]
+        delete_messages(self._connection, numbers)
+        return len(numbers)
+
     def _queue(self, name: str) -> int:
         number = self._queues.get(name)
         if number is None:
@@ -249,8 +257,7 @@ class Writer:
         now = self._clock.time()
         where = "revision IN (SELECT revision FROM kv WHERE expires <= ? LIMIT ?)"
         entries = delete_entries(self._connection, where, (now, _RETENTION_ROWS))
-        sql = f"DELETE FROM msg WHERE {_EXPIRED}"
-        messages = self._connection.execute(sql, (now, now, _RETENTION_ROWS)).rowcount
+        messages = self._purge("expires <= ? AND avail <= ? LIMIT ?", (now, now, _RETENTION_ROWS))
         news.entries |= entries > 0
         if max(entries, messages) < _RETENTION_ROWS:
             self._next_retention = time.monotonic() + _RETENTION_PERIOD
