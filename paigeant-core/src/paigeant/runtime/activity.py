@@ -26,7 +26,13 @@ class Activity(Generic[P, R]):
     """
 
     def __init__(
-        self, function: Callable[P, R], name: str, *, queue: str | None, retry: RetryPolicy, timeout: timedelta | float | None
+        self,
+        function: Callable[P, R],
+        name: str,
+        *,
+        queue: str | None,
+        retry: RetryPolicy,
+        timeout: timedelta | float | None,
     ) -> None:
         self.name = check_name(name)
         self.queue = check_name(queue or name, "queue")
@@ -108,7 +114,9 @@ def activity(
     """
 
     def decorate(function: Callable[P, R]) -> Activity[P, R]:
-        chosen = name if isinstance(name, str) else getattr(function, "__name__", "").strip("_").replace("_", "-").lower()
+        chosen = (
+            name if isinstance(name, str) else getattr(function, "__name__", "").strip("_").replace("_", "-").lower()
+        )
         return Activity(function, chosen, queue=queue, retry=retry or RetryPolicy(), timeout=timeout)
 
     return decorate(name) if callable(name) else decorate

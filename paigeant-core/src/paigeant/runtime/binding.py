@@ -18,7 +18,11 @@ from pydantic_core import ValidationError as CoreValidationError
 from ..errors import ConfigurationError, PermanentFault, SerializationError
 
 _CONFIG = ConfigDict(
-    arbitrary_types_allowed=False, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64", protected_namespaces=()
+    arbitrary_types_allowed=False,
+    extra="forbid",
+    ser_json_bytes="base64",
+    val_json_bytes="base64",
+    protected_namespaces=(),
 )
 
 
@@ -62,7 +66,9 @@ class Signature:
         try:
             return create_model(f"Arguments of {self.owner}", __config__=_CONFIG, **specs)  # type: ignore[call-overload,no-any-return]
         except (PydanticSchemaGenerationError, PydanticUserError, TypeError) as exc:
-            raise ConfigurationError(f"activity {self.owner!r} has a parameter of a type that cannot travel: {exc}") from exc
+            raise ConfigurationError(
+                f"activity {self.owner!r} has a parameter of a type that cannot travel: {exc}"
+            ) from exc
 
     @cached_property
     def _result(self) -> TypeAdapter[Any]:
@@ -97,7 +103,9 @@ class Signature:
             checked = self._result.validate_python(value)
             return checked if checked is None else self._result.dump_python(checked, mode="json")
         except CoreValidationError as exc:
-            raise PermanentFault(f"activity {self.owner!r} returned another type than it declares: {_explain(exc)}") from None
+            raise PermanentFault(
+                f"activity {self.owner!r} returned another type than it declares: {_explain(exc)}"
+            ) from None
         except PydanticSerializationError as exc:
             raise PermanentFault(f"activity {self.owner!r}: the result cannot be carried: {exc}") from exc
 
@@ -140,14 +148,15 @@ def _hints(function: Callable[..., Any], owner: str) -> dict[str, Any]:
 
 
 def _has_config(hint: Any) -> bool:
-    if not isinstance(hint, type):
-        return False
-    return issubclass(hint, BaseModel) or hasattr(hint, "__dataclass_fields__") or hasattr(hint, "__total__")
+    # pydantic refuses a config for types that have their own.
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        return True
+    return any(hasattr(hint, mark) for mark in ("__dataclass_fields__", "__total__"))
 
 
 def _explain(error: CoreValidationError) -> str:
     # Never the input: it may be a secret.
-    parts = []
+    parts: list[str] = []
     for item in error.errors(include_url=False, include_context=False, include_input=False)[:5]:
         where = ".".join(str(part) for part in item["loc"])
         parts.append(f"{where!r}: {item['msg']}" if where else item["msg"])

@@ -55,9 +55,7 @@ class WorkflowClient:
         clock: Clock | None = None,
     ) -> None:
         self.transport = transport
-        self._session = Session(
-            transport, state_store=state_store, security=security, namespace=namespace, clock=clock
-        )
+        self._session = Session(transport, state_store=state_store, security=security, namespace=namespace, clock=clock)
 
     async def __aenter__(self) -> Self:
         await self._session.open()
@@ -150,7 +148,7 @@ class WorkflowClient:
         """
         _, store = await self._stored("watch")
         keys = BranchKeys.of(check_correlation_id(correlation_id))
-        async with aclosing(store.watch(keys.cursor)) as changes:  # type: ignore[type-var]
+        async with aclosing(store.watch(keys.cursor)) as changes:
             async for _ in changes:
                 status = await self.status(correlation_id)
                 yield status
@@ -176,9 +174,7 @@ class WorkflowClient:
                     await store.delete(entry.key, expected=entry.revision)
                     continue
                 wf = entry.value.decode("utf-8", "replace").split("\n")[1]
-                found.append(
-                    WorkflowStatus(wf, "parked", cursor.seq, cursor.attempt, cursor.queue, "", cursor.parked)
-                )
+                found.append(WorkflowStatus(wf, "parked", cursor.seq, cursor.attempt, cursor.queue, "", cursor.parked))
         return found[:limit]
 
     async def resume(self, correlation_id: str) -> None:
@@ -208,17 +204,11 @@ class WorkflowClient:
     async def _ended(
         self, env: Environment, store: StateStore, keys: BranchKeys, correlation_id: str
     ) -> tuple[Opened, str]:
-        async with aclosing(store.watch(keys.cursor)) as changes:  # type: ignore[type-var]
-            async for entry in changes:
-                if entry is None:
-                    raise _not_found(correlation_id)
-                cursor = Cursor.decode(entry.value)
-                if cursor.state is State.ENDED:
-                    break
+        outcome = await _terminal_state(store, keys, correlation_id)
         result = await store.get(keys.result)
         if result is None:
-            raise ResultExpired(f"workflow {correlation_id!r} ended as {cursor.outcome}; its results were cleaned up")
-        return await _open(env, Message("", result.value, {"content-type": CONTENT_TYPE})), cursor.outcome
+            raise ResultExpired(f"workflow {correlation_id!r} ended as {outcome}; its results were cleaned up")
+        return await _open(env, Message("", result.value, {"content-type": CONTENT_TYPE})), outcome
 
     async def _replied(self, env: Environment, keys: BranchKeys) -> tuple[Opened, str]:
         """Without a store: the signed final envelope comes to the reply queue. It is read, not consumed."""
@@ -233,6 +223,17 @@ class WorkflowClient:
                     return opened, str(opened.slip.status or "expired")
             await asyncio.sleep(pause)
             pause = min(pause * 1.3, 0.25)
+
+
+async def _terminal_state(store: StateStore, keys: BranchKeys, correlation_id: str) -> str:
+    async with aclosing(store.watch(keys.cursor)) as changes:
+        async for entry in changes:
+            if entry is None:
+                break
+            cursor = Cursor.decode(entry.value)
+            if cursor.state is State.ENDED:
+                return cursor.outcome
+    raise _not_found(correlation_id)
 
 
 async def _cursor(store: StateStore, keys: BranchKeys, correlation_id: str) -> tuple[Cursor, int]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import PermanentFault, RevisionConflict, StoreRequired
 from ..model.store import ABSENT, Expected
 from .binding import plain
+from .lifetime import lifetime
 from .patience import patiently
-from .protocol.stored import lifetime
 
 if TYPE_CHECKING:
     from ..abc import StateStore
@@ -40,14 +40,16 @@ class Compensations:
                 "configure a state store (PAIGEANT_STATE_STORE)"
             )
         if activity.handler_signature is None:
-            raise PermanentFault(f"activity {activity.name!r} has no handler; add one with @{activity.__name__}.compensate")
+            raise PermanentFault(
+                f"activity {activity.name!r} has no handler; add one with @{activity.__name__}.compensate"
+            )
         data = plain(data, f"compensation data of activity {activity.name!r}")
         activity.handler_signature.bind(data)
         while data not in await self._read(self._env.store):
             try:
-                return await self._write(self._env.store, [*self._known, data])
+                await self._write(self._env.store, [*self._known, data])
             except RevisionConflict:
-                self._stale = True
+                self._stale = True  # An earlier attempt that we did not know of: read it, then add.
 
     async def collect(self, outbox: Outbox) -> ValueRef | None:
         """The reference of all that is registered, for the record of the step; ``None`` if nothing is."""
@@ -69,6 +71,8 @@ class Compensations:
         ttl = lifetime(self._env, self._claim.opened.slip.origin.exp)
         expected = self._revision
         self._revision = await patiently(
-            lambda: store.put(self._key, value, expected=expected, ttl=ttl), self._env.clock, "registering a compensation"
+            lambda: store.put(self._key, value, expected=expected, ttl=ttl),
+            self._env.clock,
+            "registering a compensation",
         )
         self._known = known

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, overload
+
+from typing_extensions import TypeVar  # with default=, which typing has from 3.13; pydantic brings it
 
 from ..errors import PermanentFault
 from ..routing.itinerary import ActivitySpec
 
 if TYPE_CHECKING:
+    from types import CoroutineType
+
     from .activity import Activity
 
-D = TypeVar("D")
+D = TypeVar("D", default=Any)
 R = TypeVar("R")
 
 
@@ -32,8 +36,8 @@ class Effects(Protocol):
 class Revisions:
     """What the activity asked to change in the rest of the itinerary."""
 
-    inserted: list[ActivitySpec] = field(default_factory=list)
-    appended: list[ActivitySpec] = field(default_factory=list)
+    inserted: list[ActivitySpec] = field(default_factory=list[ActivitySpec])
+    appended: list[ActivitySpec] = field(default_factory=list[ActivitySpec])
     replaced: list[ActivitySpec] | None = None
     ended: bool = False
     why: str = ""
@@ -139,7 +143,7 @@ class ActivityContext(Generic[D]):
     @overload
     def result_of(self, activity: Activity[..., Coroutine[Any, Any, R]]) -> R: ...
     @overload
-    def result_of(self, activity: Activity[..., Awaitable[R]]) -> R: ...
+    def result_of(self, activity: Activity[..., CoroutineType[Any, Any, R]]) -> R: ...
     @overload
     def result_of(self, activity: Activity[..., R]) -> R: ...
     @overload

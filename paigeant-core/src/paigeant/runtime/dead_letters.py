@@ -13,7 +13,7 @@ from .environment import connected
 from .refusal import ADDED, DIGEST, ERROR, QUEUE, REFUSED_AT
 
 if TYPE_CHECKING:
-    from ..abc import Transport
+    from ..abc import Delivery, Transport
 
 _LEASE = 30.0
 
@@ -74,7 +74,8 @@ class DeadLetters:
         """
         dead = dead_letter_queue(queue)
         left = (await self._transport.queues(dead))[dead].ready
-        replayed, kept = 0, []
+        replayed = 0
+        kept: list[Delivery] = []
         async with self._transport.consume([dead], lease=_LEASE) as consumer:
             while left > 0:
                 for delivery in await consumer.receive(min(left, 100)):

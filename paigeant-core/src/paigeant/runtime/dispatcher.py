@@ -16,17 +16,18 @@ from ..errors import ConfigurationError, DuplicateWorkflow, InvalidWorkflow, Mes
 from ..model.message import Message, Publication
 from ..model.names import check_correlation_id, check_name
 from ..model.records import RevisionGrant
-from ..model.store import ABSENT
+from ..model.store import ABSENT, Write
 from ..routing.itinerary import ActivitySpec, build_steps, check_records
 from ..state.cursor import Cursor, State
 from ..state.ids import BranchKeys
 from ..state.transitions import Outgoing
 from .binding import plain
 from .environment import Environment, Session
+from .lifetime import lifetime
 from .moving import make_move
 from .patience import patiently
-from .protocol.stored import lifetime, publication
-from .values import CLAIM_CHECK, Outbox
+from .protocol.stored import publication
+from .values import Outbox
 
 if TYPE_CHECKING:
     from ..envelope.opening import Opened
@@ -69,9 +70,7 @@ class WorkflowDispatcher:
         clock: Clock | None = None,
     ) -> None:
         self.transport = transport
-        self._session = Session(
-            transport, state_store=state_store, security=security, namespace=namespace, clock=clock
-        )
+        self._session = Session(transport, state_store=state_store, security=security, namespace=namespace, clock=clock)
 
     async def __aenter__(self) -> Self:
         await self._session.open()
@@ -143,14 +142,15 @@ class WorkflowDispatcher:
         grant = None if revisions is None else _grant(revisions, env.security.issuer)
         check_records(steps, grant, env.settings.max_records)
         iat = int(env.now())
-        refs = {_variable(name): outbox.add(plain(value, f"variable {name!r}"), f"variable {name!r}")
-                for name, value in variables.items()}
-        small = {h: data for h, data in outbox.blobs.items() if env.store is None or len(data) <= CLAIM_CHECK}
+        refs = {
+            _variable(name): outbox.add(plain(value, f"variable {name!r}"), f"variable {name!r}")
+            for name, value in variables.items()
+        }
         opened = await seal_origin(
             wf=wf,
             steps=steps,
             variables=refs,
-            blobs=small,
+            blobs=outbox.blobs if env.store is None else outbox.without(outbox.aside()),
             security=env.security,
             iat=iat,
             exp=iat + _seconds(expires, env.settings.workflow_ttl),
@@ -173,7 +173,8 @@ class WorkflowDispatcher:
         move = env.rules.start(
             head=opened.head, queue=first.step.q, body=data, content=content, exp=origin.exp, now=env.now()
         )
-        writes = outbox.split(keys, lifetime(env, origin.exp))
+        ttl = lifetime(env, origin.exp)
+        writes = [Write(keys.blob(digest), outbox.blobs[digest], ttl=ttl) for digest in outbox.aside()]
         try:
             return await make_move(env, env.store, keys, move, ABSENT, writes)
         except RevisionConflict:
@@ -186,7 +187,7 @@ async def _same_again(env: Environment, store: StateStore, keys: BranchKeys, wf:
     cursor = Cursor.decode(entry.value) if entry else None
     if cursor is not None and cursor.content != content:
         raise DuplicateWorkflow(
-            f"correlation id {wf!r} belongs to a workflow of other content; use another id, or dispatch the same content"
+            f"correlation id {wf!r} belongs to a workflow of other content; use another id, or the same content"
         )
     if cursor is not None and env.mode == "separate" and cursor.state is State.READY and cursor.out:
         await env.transport.publish(publication(keys, cursor, Outgoing(cursor.queue, cursor.out)))
@@ -216,9 +217,7 @@ def _seconds(expires: timedelta | float | None, default: float) -> int:
     return int(seconds)
 
 
-def _check_size(
-    env: Environment, size: int, steps: int, activities: Sequence[ActivitySpec], outbox: Outbox
-) -> None:
+def _check_size(env: Environment, size: int, steps: int, activities: Sequence[ActivitySpec], outbox: Outbox) -> None:
     """Refuse at the producer what would not fit at the last hop."""
     longest = size + steps * HOP_BYTES
     if longest <= env.max_body:
@@ -229,7 +228,7 @@ def _check_size(
         default=(activities[0], "", 0),
     )
     raise MessageTooLarge(
-        f"the workflow may need {longest} bytes in a message, over the limit of {env.max_body}; the largest argument is "
-        f"{parameter!r} of activity {spec.name!r} (about {largest} bytes). Pass a reference instead, configure a state "
+        f"the workflow may need {longest} bytes in a message, over the limit of {env.max_body}; the largest argument "
+        f"is {parameter!r} of activity {spec.name!r} (about {largest} bytes). Pass a reference, configure a state "
         "store, or raise PAIGEANT_MAX_MESSAGE_BYTES"
     )

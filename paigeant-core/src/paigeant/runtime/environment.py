@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from ..abc import Clock, StateStore, SystemClock, Transport
 from ..envelope.values import Codecs
@@ -108,8 +108,7 @@ class Session:
             codecs = Codecs(registry.serializers())
             security = self._security or build_security(self._transport, registry, store=_store_kind(store))
             for member in (*security.signers, *security.verifiers.values()):
-                if hasattr(member, "__aenter__"):
-                    await stack.enter_async_context(member)
+                await enter(stack, member)
             await security.self_test()
             offset = await store.now() - self._clock.time() if store is not None else 0.0
             self._stack = stack.pop_all()
@@ -136,6 +135,12 @@ class Session:
         if not await _store_connected(store):
             await stack.enter_async_context(store)
         return store, "separate"
+
+
+async def enter(stack: AsyncExitStack, member: object) -> None:
+    """Plugins' objects that are async context managers are entered and left by the core, others used as they are."""
+    if isinstance(member, AbstractAsyncContextManager):
+        await stack.enter_async_context(cast("AbstractAsyncContextManager[object]", member))
 
 
 async def connected(transport: Transport) -> bool:

@@ -90,7 +90,9 @@ class Execution:
         await self._values.fetch(_inputs(slip, self._claim.next.step))
         arguments = activity.signature.bind(self._arguments(activity.signature))
         context = self._context()
-        value = await self._call(context, activity.function, activity.signature, arguments, is_async=activity.is_async("do"))
+        value = await self._call(
+            context, activity.function, activity.signature, arguments, is_async=activity.is_async("do")
+        )
         out = self.outbox.add(activity.signature.plain_result(value), f"the result of activity {activity.name!r}")
         revision = self._revision(context)
         comp = await self._compensations.collect(self.outbox)
@@ -104,7 +106,9 @@ class Execution:
         await self._values.fetch((data, *slip.variables.values()))
         context = self._context()
         for registered in reversed(self._values.plain(data)):
-            await self._call(context, handler, signature, signature.bind(registered), is_async=activity.is_async("undo"))
+            await self._call(
+                context, handler, signature, signature.bind(registered), is_async=activity.is_async("undo")
+            )
         return Succeeded(variables=self._changes(context.variables))
 
     def _arguments(self, signature: Signature) -> dict[str, Any]:
@@ -148,13 +152,14 @@ class Execution:
         if signature.context is not None:
             arguments[signature.context] = context
 
-        async def call() -> Any:
+        async def run() -> Any:
             if is_async:
                 return await function(**arguments)
             copy = contextvars.copy_context()
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._host.threads, lambda: copy.run(function, **arguments))
 
+        call: Callable[[], Awaitable[Any]] = run
         for middleware in reversed(self._host.middleware):
             call = _wrap(middleware, context, call)
         try:
@@ -163,7 +168,9 @@ class Execution:
         except TimeoutError as exc:
             if self._activity.timeout is None or exc.args:
                 raise
-            raise TimeoutError(f"activity {self._activity.name!r} took longer than {self._activity.timeout:g} s") from exc
+            raise TimeoutError(
+                f"activity {self._activity.name!r} took longer than {self._activity.timeout:g} s"
+            ) from exc
         finally:
             context.cancel()
 
@@ -194,7 +201,9 @@ class Execution:
     ) -> tuple[Step, ...]:
         if not specs:
             return ()
-        return build_steps(specs, lambda value, what: self.outbox.add(plain(value, what), what), earlier=earlier, ids=ids)
+        return build_steps(
+            specs, lambda value, what: self.outbox.add(plain(value, what), what), earlier=earlier, ids=ids
+        )
 
     async def _failed(self, exc: BaseException, kind: Literal["transient", "permanent", "rate-limited"]) -> Failed:
         self.outbox.blobs.clear()
@@ -204,6 +213,19 @@ class Execution:
         if self._claim.next.direction == "do":
             comp = await self._compensations.collect(self.outbox)
         return Failed(type(exc).__name__, digest, kind, delay, comp)
+
+    def refuse(self, result: Succeeded | Failed, exc: Exception) -> Failed:
+        """What the activity asked for cannot be: a permanent fault in place of its result."""
+        comp = result.comp
+        kept = self.outbox.blobs.get(comp.h) if comp is not None else None
+        self.outbox.blobs.clear()
+        if comp is not None and kept is not None:
+            self.outbox.blobs[comp.h] = kept
+        return Failed(type(exc).__name__, self.outbox.add_text(describe(exc)), "permanent", None, comp)
+
+    def text_of(self, result: Succeeded | Failed) -> str:
+        """The redacted text of a failure."""
+        return "" if isinstance(result, Succeeded) else self.outbox.text(result.text)
 
     # What a context can ask for (``context.Effects``).
 

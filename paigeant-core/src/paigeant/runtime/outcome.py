@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine
+    from collections.abc import Coroutine
+    from types import CoroutineType
 
     from .activity import Activity
 
@@ -47,8 +48,8 @@ class Outcome:
 
     correlation_id: str
     status: str
-    results: Mapping[str, Any] = field(default_factory=dict)
-    variables: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
     fault: FaultInfo | None = None
     undone: tuple[str, ...] = ()
     undo_failed: tuple[str, ...] = ()
@@ -58,7 +59,7 @@ class Outcome:
     @overload
     def result_of(self, activity: Activity[..., Coroutine[Any, Any, R]]) -> R: ...
     @overload
-    def result_of(self, activity: Activity[..., Awaitable[R]]) -> R: ...
+    def result_of(self, activity: Activity[..., CoroutineType[Any, Any, R]]) -> R: ...
     @overload
     def result_of(self, activity: Activity[..., R]) -> R: ...
     def result_of(self, activity: Any) -> Any:

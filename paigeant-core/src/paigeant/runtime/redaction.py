@@ -35,7 +35,7 @@ def redact(text: str) -> str:
 
 def describe(error: BaseException) -> str:
     """Class and redacted text of an exception, with its cause chain."""
-    parts = []
+    parts: list[str] = []
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen and len(parts) < 4:

@@ -11,8 +11,8 @@ from ..model.store import KEEP, Entry, Write
 from ..state.cursor import Cursor, State
 from ..state.ids import BranchKeys
 from ..state.transitions import MAX_SENDS, Move, backoff
+from .lifetime import lifetime
 from .moving import make_move
-from .protocol.stored import lifetime
 
 if TYPE_CHECKING:
     from ..abc import StateStore
@@ -101,7 +101,9 @@ class Sweeper:
         stats = await self._env.transport.queues(cursor.queue)
         return stats[cursor.queue].ready > 0
 
-    async def _postpone(self, keys: BranchKeys, entry: Entry, delay: float | None, cursor: Cursor | None = None) -> None:
+    async def _postpone(
+        self, keys: BranchKeys, entry: Entry, delay: float | None, cursor: Cursor | None = None
+    ) -> None:
         due = None if delay is None else self._env.now() + delay
         value = KEEP if cursor is None else cursor.encode()
         try:

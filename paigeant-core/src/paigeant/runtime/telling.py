@@ -15,16 +15,13 @@ from ..model.events import (
     WorkflowEnded,
     WorkflowParked,
 )
-from ..routing.advance import Failed
 from .notifier import Notifier, event_id
 
 if TYPE_CHECKING:
     from ..abc import Delivery
     from ..envelope.opening import Opened
-    from ..routing.advance import Succeeded
     from .claim import Claim
     from .environment import Environment
-    from .execution import Execution
 
 log = logging.getLogger("paigeant.activity")
 
@@ -39,21 +36,20 @@ class Telling:
         if self._notifier:
             await self._notifier.tell(ActivityStarted(**self._step(claim, ActivityStarted)))
 
-    async def retrying(self, claim: Claim, result: Succeeded | Failed, execution: Execution, delay: float) -> None:
-        error = result.error if isinstance(result, Failed) else ""
-        text = execution.outbox.blobs.get(result.text, b"") if isinstance(result, Failed) else b""
+    async def retrying(self, claim: Claim, text: str, delay: float) -> None:
+        """``text`` is that of the failure, redacted."""
         log.warning(
             "activity %s of workflow %s failed, attempt %d; again in %.1f s: %s",
             claim.next.step.act,
             claim.correlation_id,
             claim.cursor.attempt,
             delay,
-            text.decode("utf-8", "replace")[:500],
+            text[:500],
             extra=_facts(claim),
         )
         if self._notifier:
             step = self._step(claim, ActivityRetrying)
-            await self._notifier.tell(ActivityRetrying(**step, error=error, delay=delay))
+            await self._notifier.tell(ActivityRetrying(**step, error=text, delay=delay))
 
     async def parked(self, claim: Claim, reason: str) -> None:
         log.warning(

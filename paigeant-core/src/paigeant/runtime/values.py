@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import PayloadMismatch, PayloadMissing
-from ..model.store import Write
 from .patience import patiently
 
 if TYPE_CHECKING:
@@ -53,7 +52,9 @@ class Values:
             if not self.here(ref):
                 data = await self._stored(ref)
                 if data is None:
-                    raise PayloadMissing(f"the value {ref.h} ({ref.n} bytes) is neither in the message nor in the store")
+                    raise PayloadMissing(
+                        f"the value {ref.h} ({ref.n} bytes) is neither in the message nor in the store"
+                    )
                 if len(data) != ref.n or sha(data) != ref.h:
                     raise PayloadMismatch(f"the stored value {ref.h} does not match its signed digest")
                 self._loaded[ref.h] = data
@@ -101,12 +102,19 @@ class Outbox:
         self.blobs[digest] = data
         return digest
 
-    def split(self, keys: BranchKeys, ttl: float, held: Mapping[str, bytes] | None = None) -> list[Write]:
-        """Take the large values out, as writes for the store; without a store everything travels."""
-        if self._env.store is None:
-            return []
-        large = [digest for digest, data in self.blobs.items() if len(data) > CLAIM_CHECK]
-        return [Write(keys.blob(digest), self.blobs.pop(digest), ttl=ttl) for digest in large]
+    def text(self, digest: str) -> str:
+        """A text that was added."""
+        return str(json.loads(self.blobs[digest]))
+
+    def aside(self) -> frozenset[str]:
+        """Digests of the values that are too large to travel where there is a store."""
+        return frozenset(digest for digest, data in self.blobs.items() if len(data) > CLAIM_CHECK)
+
+    def without(self, digests: frozenset[str]) -> dict[str, bytes]:
+        """The values that travel."""
+        if not digests:
+            return self.blobs
+        return {digest: data for digest, data in self.blobs.items() if digest not in digests}
 
 
 def sha(data: bytes) -> str:
@@ -134,7 +142,7 @@ def read_history(data: bytes) -> tuple[dict[str, Any], bytes]:
     """The inverse: the facts, and the bytes of the result (empty if stored aside)."""
     head, _, out = data.partition(b"\n")
     try:
-        facts = json.loads(head)
+        facts: object = json.loads(head)
     except ValueError:
-        facts = {}
-    return (facts if isinstance(facts, dict) else {}), out
+        facts = None
+    return (cast("dict[str, Any]", facts) if isinstance(facts, dict) else {}), out

@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from types import TracebackType
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ..abc import Clock, Observer, StateStore, Transport
 from ..errors import BackendError, ConfigurationError
 from .activity import Activity
-from .environment import Environment, Session
+from .environment import Environment, Session, enter
 from .execution import Host, Middleware
 from .heartbeat import Heartbeat
 from .hop import HopRunner
@@ -74,9 +74,7 @@ class Worker:
         self.activities = _by_name(activities)
         self.transport = transport
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._session = Session(
-            transport, state_store=state_store, security=security, namespace=namespace, clock=clock
-        )
+        self._session = Session(transport, state_store=state_store, security=security, namespace=namespace, clock=clock)
         self._lifespan, self._middleware, self._observers = lifespan, tuple(middleware), tuple(observers)
         self._concurrency, self._lease, self._grace = concurrency, lease, grace
         self._running: asyncio.Task[None] | None = None
@@ -151,19 +149,26 @@ class Worker:
             deps = await stack.enter_async_context(self._lifespan(self)) if self._lifespan else None
             observers = [*self._observers, *env.registry.observers()]
             for observer in observers:
-                if hasattr(observer, "__aenter__"):
-                    await stack.enter_async_context(observer)  # type: ignore[arg-type]
+                await enter(stack, observer)
             slots = self._concurrency or env.settings.concurrency
             threads = stack.enter_context(_threads(slots))
             lease = self._lease or env.settings.lease
             heartbeat = await stack.enter_async_context(Heartbeat(env, lease))
             host = Host(self.activities, deps, self._middleware, threads)
-            notifier = Notifier(observers, env.clock)
             runner = HopRunner(
-                env, protocol_for(env, lease), host, heartbeat, notifier, Throttle(env.clock), self.name
+                env,
+                protocol_for(env, lease),
+                host,
+                heartbeat=heartbeat,
+                notifier=Notifier(observers, env.clock),
+                throttle=Throttle(env.clock),
+                worker=self.name,
             )
             log.info(
-                "worker %s serves %s on %s (%s)", self.name, ", ".join(self.activities), type(self.transport).__name__,
+                "worker %s serves %s on %s (%s)",
+                self.name,
+                ", ".join(self.activities),
+                type(self.transport).__name__,
                 {"shared": "store of the transport", "separate": "separate store", "none": "no store"}[env.mode],
             )
             await self._consume(env, runner, slots, lease)
@@ -183,9 +188,7 @@ class Worker:
             finally:
                 await _cancel(hops)
 
-    async def _receive(
-        self, consumer: Consumer, runner: HopRunner, slots: int, hops: set[asyncio.Task[None]]
-    ) -> None:
+    async def _receive(self, consumer: Consumer, runner: HopRunner, slots: int, hops: set[asyncio.Task[None]]) -> None:
         """Receive into free slots until told to stop."""
         assert self._stop is not None
         freed = asyncio.Event()
@@ -263,7 +266,7 @@ async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
 
 
 @asynccontextmanager
-async def _sweeping(env: Environment) -> AsyncIterator[None]:
+async def _sweeping(env: Environment) -> AsyncGenerator[None]:
     if env.store is None:
         yield
         return
@@ -276,7 +279,7 @@ async def _sweeping(env: Environment) -> AsyncIterator[None]:
 
 
 @contextmanager
-def _threads(limit: int) -> Iterator[ThreadPoolExecutor]:
+def _threads(limit: int) -> Generator[ThreadPoolExecutor]:
     """Threads of plain activities. Not waited for at the end: a thread cannot be interrupted."""
     executor = ThreadPoolExecutor(limit, thread_name_prefix="paigeant-activity")
     try:
@@ -286,7 +289,7 @@ def _threads(limit: int) -> Iterator[ThreadPoolExecutor]:
 
 
 @contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
+def _signals(stop: Callable[[], None]) -> Generator[None]:
     loop = asyncio.get_running_loop()
     wanted = (signal.SIGTERM, signal.SIGINT)
     for number in wanted:

@@ -76,7 +76,9 @@ class Cursor:
             head = json.loads(text)
             if not newline or head.pop("v") != FORMAT:
                 raise ValueError(f"format {text[:40]!r}")
-            values = {name: _typed(head.pop(short), default) for short, name, default in _MEMBERS if short in head}
+            values: dict[str, Any] = {
+                name: _typed(head.pop(short), default) for short, name, default in _MEMBERS if short in head
+            }
             if head:
                 raise ValueError(f"unknown members {sorted(head)}")
         except (ValueError, TypeError, KeyError, AttributeError) as exc:
@@ -96,7 +98,7 @@ _MEMBERS: Final = tuple(
 
 def _typed(value: object, default: object) -> object:
     if isinstance(default, State):
-        return State(value)
+        return State(str(value))
     if isinstance(default, float) and isinstance(value, int):
         value = float(value)
     if type(value) is not type(default):

@@ -35,7 +35,8 @@ class SeparateProtocol(StoredProtocol):
     async def _own(self, action: Action, claim: Claim) -> Claim | None:
         if action is Action.RESEND:
             await self._publish(claim, claim.cursor, Outgoing(claim.cursor.queue, claim.cursor.out))
-            return await self._acknowledge(claim)
+            await self._acknowledge(claim)
+            return None
         owner = nonce()
         move = self._rules.claim(claim.cursor, owner=owner, lease=self._lease, now=self._env.now())
         claim.cursor = move.cursor.next(nonce=owner)
@@ -77,22 +78,20 @@ class SeparateProtocol(StoredProtocol):
 
     async def _compare_and_set(self, claim: Claim, cursor: Cursor, move: Move) -> None:
         data = cursor.encode()
-        while True:
-            expected = claim.revision
+
+        async def put() -> bool:
             try:
-                await patiently(
-                    lambda: self._store.put(claim.keys.cursor, data, expected=expected, due=move.due, ttl=move.ttl),
-                    self._env.clock,
-                    "committing a hop",
-                )
-                return
+                await self._store.put(claim.keys.cursor, data, expected=claim.revision, due=move.due, ttl=move.ttl)
             except RevisionConflict:
-                if await self._landed_or_lost(claim, cursor):
-                    return
+                return await self._landed_or_lost(claim, cursor)
+            return True
+
+        while not await patiently(put, self._env.clock, "committing a hop"):
+            pass
 
     async def _landed_or_lost(self, claim: Claim, cursor: Cursor) -> bool:
         """After a refusal: ours landed, or the owner is still this claim (try again), or it is lost."""
-        entry = await patiently(lambda: self._store.get(claim.keys.cursor), self._env.clock, "reading a cursor")
+        entry = await self._store.get(claim.keys.cursor)
         found = Cursor.decode(entry.value) if entry else None
         if found is not None and found.nonce == cursor.nonce:
             return True

@@ -23,7 +23,8 @@ class SharedProtocol(StoredProtocol):
     async def _own(self, action: Action, claim: Claim) -> Claim | None:
         if action is Action.RESEND:
             # A duplicate of a done hop: its successor was published with the commit.
-            return await self._settle(claim.delivery)
+            await self._settle(claim.delivery)
+            return None
         if (claim.delivery.deliveries or 1) > MAX_CRASHES:
             await self.park(claim, "poison")
             return None

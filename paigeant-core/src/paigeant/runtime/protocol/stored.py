@@ -14,6 +14,7 @@ from ...state.cursor import Cursor, State
 from ...state.decision import Action, decide
 from ...state.transitions import Move, Outgoing
 from ..claim import Claim, nonce
+from ..lifetime import lifetime
 from ..patience import patiently
 from .base import Commit, HopProtocol
 
@@ -31,11 +32,6 @@ def publication(keys: BranchKeys, cursor: Cursor, send: Outgoing) -> Publication
     return Publication(send.queue, Message(keys.message_id(cursor.seq, cursor.gen), send.body, HEADERS), send.delay)
 
 
-def lifetime(env: Environment, exp: int) -> float:
-    """Seconds for which traces of a workflow are kept: as long as an old message of it could verify."""
-    return max(60.0, exp + env.security.skew - env.now())
-
-
 class StoredProtocol(HopProtocol):
     """Claims by the cursor, and the moves that both stored modes make."""
 
@@ -49,17 +45,23 @@ class StoredProtocol(HopProtocol):
             decision = decide(cursor, opened.slip.seq, opened.heads, self._env.now())
             if decision.action is Action.FORK:
                 raise ForkDetected(f"hop {opened.slip.seq} does not continue the committed history of this workflow")
-            if decision.action is Action.DROP:
-                return await self._settle(delivery)
-            if decision.action is Action.EARLY:
-                return await self._settle(delivery, Publication(delivery.queue, delivery.message, decision.delay))
+            if decision.action in (Action.DROP, Action.EARLY):
+                again = Publication(delivery.queue, delivery.message, decision.delay)
+                await self._settle(delivery, *([again] if decision.action is Action.EARLY else []))
+                return None
             try:
                 return await self._take(decision.action, delivery, opened, keys, entry, cursor)
             except RevisionConflict:
                 continue  # A refused claim decides again from the table.
 
     async def _take(
-        self, action: Action, delivery: Delivery, opened: Opened, keys: BranchKeys, entry: Entry | None, cursor: Cursor | None
+        self,
+        action: Action,
+        delivery: Delivery,
+        opened: Opened,
+        keys: BranchKeys,
+        entry: Entry | None,
+        cursor: Cursor | None,
     ) -> Claim | None:
         if action is Action.ADOPT or cursor is None or entry is None:
             cursor, revision = await self._adopt(delivery, opened, keys, entry, cursor)

@@ -1,0 +1,117 @@
+"""From a delivery to a claim: open, verify, compare with the cursor; refuse what must not be trusted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Container
+from typing import TYPE_CHECKING
+
+from ..envelope.opening import Opened, open_envelope
+from ..errors import AudienceMismatch, Expired, ItineraryError, NotYetValid, SecurityError, UnknownKey
+from ..model.message import Publication
+from ..model.names import dead_letter_queue
+from ..state.ids import BranchKeys
+from .patience import patiently
+from .refusal import refused
+
+if TYPE_CHECKING:
+    from ..abc import Delivery
+    from .claim import Claim
+    from .environment import Environment
+    from .protocol import HopProtocol
+    from .telling import Telling
+
+log = logging.getLogger("paigeant.runtime")
+
+NOT_SERVED_DELAY = 5.0
+ODD_DELAY = 5.0
+ODD_PATIENCE = 600.0
+_MOST_ODD = 10_000
+_CENTURY = 100 * 366 * 86_400.0
+
+
+class Reception:
+    """Verifies deliveries and claims their hops.
+
+    :param served: names of the activities that this worker runs.
+    """
+
+    def __init__(self, env: Environment, protocol: HopProtocol, telling: Telling, served: Container[str]) -> None:
+        self._env, self._protocol, self._telling, self._served = env, protocol, telling, served
+        self._odd: dict[str, float] = {}
+
+    async def claim(self, delivery: Delivery) -> Claim | None:
+        """The claim of a delivery's hop; ``None``: it is dealt with."""
+        try:
+            opened = await self._open(delivery)
+            return None if opened is None else await self._claim(delivery, opened)
+        except (UnknownKey, NotYetValid) as exc:
+            await self._wait_or_give_up(delivery, exc)
+        except SecurityError as exc:
+            await self._refuse(delivery, exc)
+        return None
+
+    async def _open(self, delivery: Delivery) -> Opened | None:
+        env = self._env
+        try:
+            opened = await open_envelope(delivery.message, env.security, now=env.now(), limit=env.max_body)
+        except Expired:
+            if not await self._expire(delivery):
+                raise
+            return None
+        task = opened.slip.next
+        if task is None:
+            raise ItineraryError("the workflow of this message has ended; there is nothing to run")
+        if task.step.q != delivery.queue:
+            raise AudienceMismatch(f"a message for queue {task.step.q!r} was found in queue {delivery.queue!r}")
+        return opened
+
+    async def _open_any_time(self, delivery: Delivery, now: float) -> Opened:
+        env = self._env
+        return await open_envelope(delivery.message, env.security, now=now, limit=env.max_body, allow_expired=True)
+
+    async def _expire(self, delivery: Delivery) -> bool:
+        """End a known, unfinished workflow; an unknown one is not worth an event."""
+        opened = await self._open_any_time(delivery, self._env.now())
+        keys = BranchKeys.of(opened.slip.origin.wf)
+        if not await self._protocol.expire(delivery, opened, keys):
+            return False
+        await self._telling.ended(opened.slip.origin.wf, keys.hop_id(opened.slip.seq), "expired")
+        return True
+
+    async def _claim(self, delivery: Delivery, opened: Opened) -> Claim | None:
+        task = opened.slip.next
+        if task is not None and task.step.act not in self._served:
+            log.warning("queue %r holds work for %r, which this worker does not serve", delivery.queue, task.step.act)
+            await self._later(delivery, NOT_SERVED_DELAY)
+            return None
+        return await self._protocol.claim(delivery, opened, BranchKeys.of(opened.slip.origin.wf))
+
+    async def _later(self, delivery: Delivery, delay: float) -> None:
+        """Back into the queue as it is, after a while. A new message, so that its deliveries start anew."""
+        again = Publication(delivery.queue, delivery.message, delay)
+        await patiently(lambda: delivery.settle(again), self._env.clock, "settling a delivery")
+
+    async def _wait_or_give_up(self, delivery: Delivery, exc: UnknownKey | NotYetValid) -> None:
+        """A stepped clock or a key rotation heals within minutes."""
+        now = self._env.clock.monotonic()
+        if len(self._odd) > _MOST_ODD:
+            self._odd.clear()
+        first = self._odd.setdefault(delivery.message.id, now)
+        if now - first < ODD_PATIENCE:
+            return await self._later(delivery, ODD_DELAY)
+        self._odd.pop(delivery.message.id, None)
+        if isinstance(exc, UnknownKey):
+            return await self._refuse(delivery, exc)
+        claim = await self._claim(delivery, await self._open_any_time(delivery, self._env.now() + _CENTURY))
+        if claim is not None:
+            await self._protocol.park(claim, NotYetValid.__name__)
+        return None
+
+    async def _refuse(self, delivery: Delivery, exc: SecurityError) -> None:
+        """Dead-letter the bytes untouched, once, with the class of the error."""
+        name = type(exc).__name__
+        log.warning("a message of queue %r is refused: %s: %s", delivery.queue, name, exc)
+        dead = Publication(dead_letter_queue(delivery.queue), refused(delivery, name, self._env.now()))
+        await patiently(lambda: delivery.settle(dead), self._env.clock, "settling a delivery")
+        await self._telling.refused(delivery, name)

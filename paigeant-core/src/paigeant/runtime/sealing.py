@@ -1,0 +1,53 @@
+"""From the result of an attempt to a signed hop, its history and the values stored aside."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ..envelope.sealing import seal_hop
+from ..errors import SignerUnavailable
+from ..model.store import Write
+from .lifetime import lifetime
+from .protocol import Commit
+from .values import CLAIM_CHECK, write_history
+
+if TYPE_CHECKING:
+    from ..envelope.opening import Opened
+    from ..routing.advance import HopDraft
+    from .claim import Claim
+    from .environment import Environment
+    from .values import Outbox
+
+log = logging.getLogger("paigeant.runtime")
+
+
+class Sealer:
+    """Seals hops in the name of one worker."""
+
+    def __init__(self, env: Environment, worker: str) -> None:
+        self._env, self._worker = env, worker
+
+    async def seal(self, claim: Claim, draft: HopDraft, outbox: Outbox, started: float) -> Commit:
+        """Sign the record of a hop, and gather what is written with it."""
+        env = self._env
+        ttl = lifetime(env, claim.opened.slip.origin.exp)
+        aside = outbox.aside() if env.store is not None else frozenset[str]()
+        opened = await self._sign(claim, draft, outbox.without(aside))
+        writes = [Write(claim.keys.blob(digest), outbox.blobs[digest], ttl=ttl) for digest in aside]
+        if env.store is not None:
+            out = b"" if draft.out is None or draft.out.n > CLAIM_CHECK else outbox.blobs[draft.out.h]
+            entry = write_history(opened.hops[-1], worker=self._worker, started=started, finished=env.now(), out=out)
+            writes.append(Write(claim.keys.history(claim.seq), entry, ttl=ttl))
+        return Commit.of(opened, writes)
+
+    async def _sign(self, claim: Claim, draft: HopDraft, blobs: dict[str, bytes]) -> Opened:
+        """A signer that is down is waited out like a backend: the step is done, only its record is not."""
+        pause = 0.1
+        while True:
+            try:
+                return await seal_hop(claim.opened, draft, blobs, self._env.security, now=self._env.now())
+            except SignerUnavailable as exc:
+                log.warning("a record cannot be signed: %s; trying again", exc)
+            await self._env.clock.sleep(pause)
+            pause = min(pause * 2, 5.0)
