@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import paigeant
+
 ROOT = Path(__file__).parents[2]
 META = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MEMBERS = {
@@ -25,7 +27,7 @@ def requirements(project: dict[str, Any]) -> list[str]:
 
 def test_versions_are_in_lockstep_and_final() -> None:
     versions = {name: toml["project"]["version"] for name, toml in EVERY.items()}
-    assert len(set(versions.values())) == 1, versions
+    assert {*versions.values(), paigeant.__version__} == {versions["paigeant"]}, versions
     assert re.fullmatch(r"\d+\.\d+\.\d+", versions["paigeant"]), "no pre-release versions"
 
 

@@ -1,0 +1,129 @@
+"""Kills a worker in the middle of a workflow, starts another one, and shows that nothing is lost or done twice.
+
+Run it with ``make demo``, or ``python demo.py``. All it writes is in a temporary directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from paigeant import ActivitySpec, HistoryEntry, ResultOf, WorkflowClient, WorkflowDispatcher, get_transport
+
+ACTIVITIES = Path(__file__).with_name("activities.py")
+STEPS = [
+    ActivitySpec(name="validate-input", arguments={"email": " Ann@Example.org "}),
+    ActivitySpec(name="create-account", arguments={"email": ResultOf("validate-input"), "plan": "pro"}),
+    ActivitySpec(name="send-notification", arguments={"account": ResultOf("create-account")}),
+]
+PATIENCE = 30.0
+
+
+class Show:
+    """What is seen: one line per activity, from the workflow's signed history."""
+
+    def __init__(self, client: WorkflowClient, correlation_id: str, console: Console) -> None:
+        self.client, self.correlation_id, self.console = client, correlation_id, console
+        self.history: Sequence[HistoryEntry] = ()
+        self.worker: subprocess.Popen[bytes] | None = None
+        self.killed_at: int | None = None
+        self.live = Live(self.table(), console=console, refresh_per_second=20)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False)
+
+    def start_worker(self) -> None:
+        self.worker = subprocess.Popen([sys.executable, str(ACTIVITIES)])
+        self.say(f"[green]worker {self.worker.pid} started[/]")
+
+    def kill_worker(self) -> None:
+        assert self.worker is not None
+        self.worker.send_signal(signal.SIGKILL)
+        self.worker.wait()
+        self.killed_at = len(self.history)
+        self.say(f"[bold red]worker {self.worker.pid} killed with SIGKILL, in the middle of create-account[/]")
+        self.worker = None
+
+    def stop_worker(self) -> None:
+        if self.worker is not None:
+            self.worker.terminate()
+            self.worker.wait()
+
+    def table(self) -> Table:
+        table = Table("activity", "state", "attempt", "worker", "duration")
+        for position, step in enumerate(STEPS):
+            if position < len(self.history):
+                entry = self.history[position]
+                took, again = f"{entry.finished - entry.started:.2f} s", position == self.killed_at
+                attempt = f"{entry.attempt} (1 interrupted before)" if again else str(entry.attempt)
+                table.add_row(step.name, "[green]completed[/]", attempt, entry.worker, took)
+            elif position == len(self.history) and self.worker is not None:
+                table.add_row(step.name, "[yellow]running[/]", "", str(self.worker.pid), "")
+            else:
+                table.add_row(step.name, "[red]interrupted[/]" if position == self.killed_at else "waiting", "", "", "")
+        return table
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Follow the history until ``reached``."""
+        patience = time.monotonic() + PATIENCE
+        while not reached():
+            if time.monotonic() > patience:
+                raise TimeoutError(f"the workflow did not move on within {PATIENCE:g} s")
+            await asyncio.sleep(0.05)
+            self.history = await self.client.history(self.correlation_id)
+            self.live.update(self.table())
+
+
+async def play(console: Console) -> bool:
+    """One show, in the current directory. Whether every step completed exactly once."""
+    async with get_transport() as transport, WorkflowDispatcher(transport) as dispatcher:
+        correlation_id = await dispatcher.dispatch_workflow(STEPS)
+        console.print(f"dispatched workflow [bold]{correlation_id}[/]", highlight=False)
+        show = Show(WorkflowClient(transport), correlation_id, console)
+        try:
+            with show.live:
+                show.start_worker()
+                await show.until(lambda: len(show.history) == 1 and any(Path("accounts").glob("*.json")))
+                show.kill_worker()
+                await asyncio.sleep(1)  # time to read
+                show.start_worker()
+                await show.until(lambda: len(show.history) == len(STEPS))
+            outcome = await show.client.result(correlation_id, timeout=PATIENCE)
+        finally:
+            show.stop_worker()
+        return report(console, outcome.status, show.history)
+
+
+def report(console: Console, status: str, history: Sequence[HistoryEntry]) -> bool:
+    accounts, letters = list(Path("accounts").iterdir()), list(Path("outbox").iterdir())
+    completed = [entry.activity for entry in history if entry.status == "ok"]
+    once = completed == [step.name for step in STEPS] and len(accounts) == len(letters) == 1
+    console.print(f"\nworkflow {status}: {', '.join(completed)}")
+    console.print("create-account began in two workers and took effect once:")
+    console.print(f"{len(accounts)} account, {len(letters)} notification")
+    console.print("[bold green]no step completed twice[/]" if once else "[bold red]a step completed twice[/]")
+    return once and status == "completed"
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="paigeant-demo-") as directory:
+        os.chdir(directory)
+        os.environ |= {"PAIGEANT_TRANSPORT": "sqlite", "PAIGEANT_SQLITE_PATH": str(Path(directory) / "onboarding.db")}
+        correct = asyncio.run(play(Console()))
+        os.chdir("/")
+    return 0 if correct else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
