@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from paigeant.errors import ConfigurationError, PluginConflictError, PluginError, PluginLoadError, PluginNotFound
-from paigeant.plugins import CoreSettings, PluginRegistry
+from paigeant.plugins import CoreSettings, PluginRegistry, catalogue
+from paigeant.plugins.discovery import discover
 
 BROKER = """
 from paigeant.builtin.inmemory.transport import InMemoryTransport
@@ -44,7 +45,9 @@ def test_an_unknown_name_lists_what_is_installed_and_guesses(site, header) -> No
 @pytest.mark.parametrize(
     ("reference", "extra"), [("redis", "redis"), ("rediss://u:hunter2@h", "redis"), ("amqp://h", "rabbitmq")]
 )
-def test_a_missing_first_party_transport_names_its_pip_line(reference, extra) -> None:
+def test_a_missing_first_party_transport_names_its_pip_line(reference, extra, monkeypatch) -> None:
+    core = [found for found in discover()[0] if found.distribution == "paigeant-core"]
+    monkeypatch.setattr(catalogue, "discover", lambda: (core, []))
     with pytest.raises(PluginNotFound) as caught:
         PluginRegistry().transport(reference)
     assert f"{extra!r} is a first-party transport that is not installed" in str(caught.value)

@@ -58,18 +58,14 @@ def _walk(value: Any, rules: PlainRules, depth: int) -> None:
         _walk_dict(value, rules, depth + 1)
     elif kind is list:
         _walk_list(value, rules, depth + 1)
-    elif kind is int or kind is float:
-        _check_number(value, rules)
-    elif not (value is None or kind is bool or (kind is bytes and rules.binary)):
-        raise _Refused(f"type {kind.__name__} is not a plain value")
-
-
-def _check_number(value: int | float, rules: PlainRules) -> None:
-    if isinstance(value, int):
+    elif kind is int:
         if not rules.smallest <= value <= rules.largest:
             raise _Refused(f"integer outside {rules.smallest} to {rules.largest}; send it as a string")
-    elif not math.isfinite(value):
-        raise _Refused("NaN and infinity have no form that all readers understand; send None or a string")
+    elif kind is float:
+        if not math.isfinite(value):
+            raise _Refused("NaN and infinity have no form that all readers understand; send None or a string")
+    elif not (value is None or kind is bool or (kind is bytes and rules.binary)):
+        raise _Refused(f"type {kind.__name__} is not a plain value")
 
 
 def _check_depth(depth: int) -> None:
