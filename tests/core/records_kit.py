@@ -113,6 +113,10 @@ async def done(before: Opened, security: Security, result: Any = "fine", *, now:
     return await seal_hop(before, draft, values.blobs, security, now=now)
 
 
+async def two_hops(security: Security) -> Opened:
+    return await done(await done(await dispatched(security), security), security)
+
+
 def message(sealed: Opened | bytes, content_type: str | None = CONTENT_TYPE) -> Message:
     data = sealed if isinstance(sealed, bytes) else body(sealed)
     return Message("m", data, {} if content_type is None else {"content-type": content_type})
