@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 
 from paigeant import ActivitySpec, HistoryEntry, ResultOf, WorkflowClient, WorkflowDispatcher, get_transport
 
@@ -38,13 +38,14 @@ class Show:
         self.history: Sequence[HistoryEntry] = ()
         self.worker: subprocess.Popen[bytes] | None = None
         self.killed_at: int | None = None
-        self.live = Live(self.table(), console=console, refresh_per_second=20)
+        self.since = time.monotonic()
+        self.live = Live(get_renderable=self.table, console=console, refresh_per_second=10)
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False)
 
     def start_worker(self) -> None:
-        self.worker = subprocess.Popen([sys.executable, str(ACTIVITIES)])
+        self.worker, self.since = subprocess.Popen([sys.executable, str(ACTIVITIES)]), time.monotonic()
         self.say(f"[green]worker {self.worker.pid} started[/]")
 
     def kill_worker(self) -> None:
@@ -61,18 +62,27 @@ class Show:
             self.worker.wait()
 
     def table(self) -> Table:
-        table = Table("activity", "state", "attempt", "worker", "duration")
+        table = Table("activity", "state", Column("attempt", min_width=14), Column("worker", min_width=16), "duration")
         for position, step in enumerate(STEPS):
-            if position < len(self.history):
-                entry = self.history[position]
-                took, again = f"{entry.finished - entry.started:.2f} s", position == self.killed_at
-                attempt = f"{entry.attempt} (1 interrupted before)" if again else str(entry.attempt)
-                table.add_row(step.name, "[green]completed[/]", attempt, entry.worker, took)
-            elif position == len(self.history) and self.worker is not None:
-                table.add_row(step.name, "[yellow]running[/]", "", str(self.worker.pid), "")
-            else:
-                table.add_row(step.name, "[red]interrupted[/]" if position == self.killed_at else "waiting", "", "", "")
+            table.add_row(step.name, *self.row(position))
         return table
+
+    def row(self, position: int) -> Sequence[str]:
+        """State, attempt, worker and duration of a step."""
+        again = " (+1 killed)" if position == self.killed_at else ""
+        if position < len(self.history):
+            entry = self.history[position]
+            return (
+                "[green]completed[/]",
+                f"{entry.attempt}{again}",
+                entry.worker,
+                f"{entry.finished - entry.started:.1f} s",
+            )
+        if position > len(self.history):
+            return "waiting", "", "", ""
+        if self.worker is None:
+            return "[red]interrupted[/]", again.strip(), "", ""
+        return "[yellow]running[/]", f"1{again}", str(self.worker.pid), f"{time.monotonic() - self.since:.1f} s"
 
     async def until(self, reached: Callable[[], bool]) -> None:
         """Follow the history until ``reached``."""
@@ -81,8 +91,9 @@ class Show:
             if time.monotonic() > patience:
                 raise TimeoutError(f"the workflow did not move on within {PATIENCE:g} s")
             await asyncio.sleep(0.05)
-            self.history = await self.client.history(self.correlation_id)
-            self.live.update(self.table())
+            history = await self.client.history(self.correlation_id)
+            if len(history) > len(self.history):
+                self.history, self.since = history, time.monotonic()
 
 
 async def play(console: Console) -> bool:
@@ -95,6 +106,7 @@ async def play(console: Console) -> bool:
             with show.live:
                 show.start_worker()
                 await show.until(lambda: len(show.history) == 1 and any(Path("accounts").glob("*.json")))
+                await asyncio.sleep(1)  # well into its two seconds
                 show.kill_worker()
                 await asyncio.sleep(1)  # time to read
                 show.start_worker()
