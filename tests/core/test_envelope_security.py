@@ -44,7 +44,6 @@ def test_defaults_come_from_the_signers() -> None:
         ({"verifiers": [A, Key("kid/../etc")]}, "kid"),
         ({"signers": (many := [Key(f"k{n}") for n in range(9)]), "verifiers": many}, "at most 8"),
     ],
-    ids=str,
 )
 def test_parts_that_do_not_fit_are_refused(parts: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):
