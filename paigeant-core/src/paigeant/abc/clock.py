@@ -23,8 +23,11 @@ class Clock(Protocol):
         """Return after ``delay`` seconds; cancellable."""
         ...
 
-    def timeout(self, delay: float | None) -> AbstractAsyncContextManager[object]:
-        """Cancel the body after ``delay`` seconds and raise ``TimeoutError`` (``None``: never)."""
+    def timeout(self, delay: float | None) -> AbstractAsyncContextManager[asyncio.Timeout]:
+        """Cancel the body after ``delay`` seconds and raise ``TimeoutError`` (``None``: never).
+
+        The scope it gives tells whether it ``expired()``.
+        """
         ...
 
 

@@ -147,11 +147,12 @@ def _hints(function: Callable[..., Any], owner: str) -> dict[str, Any]:
         ) from exc
 
 
-def _has_config(hint: Any) -> bool:
-    # pydantic refuses a config for types that have their own.
+def _has_config(hint: object) -> bool:
+    """pydantic refuses a config for types that have their own."""
     if isinstance(hint, type) and issubclass(hint, BaseModel):
         return True
-    return any(hasattr(hint, mark) for mark in ("__dataclass_fields__", "__total__"))
+    marks: tuple[str, ...] = ("__dataclass_fields__", "__total__")
+    return any(getattr(hint, mark, None) is not None for mark in marks)
 
 
 def _explain(error: CoreValidationError) -> str:

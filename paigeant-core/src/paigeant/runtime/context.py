@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, overload
@@ -12,6 +11,7 @@ from typing_extensions import TypeVar  # with default=, which typing has from 3.
 
 from ..errors import PermanentFault
 from ..routing.itinerary import ActivitySpec
+from ..state.ids import idempotency_key
 
 if TYPE_CHECKING:
     from types import CoroutineType
@@ -41,9 +41,6 @@ class Revisions:
     replaced: list[ActivitySpec] | None = None
     ended: bool = False
     why: str = ""
-
-    def __bool__(self) -> bool:
-        return bool(self.inserted or self.appended or self.replaced is not None or self.ended)
 
 
 class Variables(MutableMapping[str, Any]):
@@ -88,7 +85,6 @@ class ActivityContext(Generic[D]):
     :ivar step: id of the step in the itinerary.
     :ivar direction: ``do``, or ``undo`` in a compensation handler.
     :ivar attempt: from 1.
-    :ivar idempotency_key: the same for every attempt of this step; give it to whatever has effects.
     :ivar variables: the workflow's variables; assign to change them.
     :ivar deps: what the worker's ``lifespan`` yielded.
     """
@@ -101,7 +97,7 @@ class ActivityContext(Generic[D]):
         step: str,
         direction: Literal["do", "undo"],
         attempt: int,
-        idempotency_key: str,
+        branch: str,
         variables: Variables,
         deps: D,
         effects: Effects,
@@ -111,23 +107,33 @@ class ActivityContext(Generic[D]):
         self.step = step
         self.direction = direction
         self.attempt = attempt
-        self.idempotency_key = idempotency_key
         self.variables = variables
         self.deps = deps
-        self.revisions = Revisions()
-        self.sync = SyncContext(self, asyncio.get_running_loop())
+        self.revisions: Revisions | None = None
+        self._branch = branch
+        self._loop = asyncio.get_running_loop()
         self._effects = effects
-        self._cancelled = threading.Event()
+        self._cancelled = False
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this step; give it to whatever has effects."""
+        return idempotency_key(self.correlation_id, self._branch, self.step, self.direction)
+
+    @property
+    def sync(self) -> SyncContext:
+        """The asynchronous calls, for plain functions, which run in threads."""
+        return SyncContext(self, self._loop)
 
     @property
     def cancelled(self) -> bool:
         """Whether the attempt is to stop (time-out, lost lease, shutdown); for plain functions, which
         cannot be interrupted. Thread-safe."""
-        return self._cancelled.is_set()
+        return self._cancelled
 
     def cancel(self) -> None:
         """Set ``cancelled``."""
-        self._cancelled.set()
+        self._cancelled = True
 
     async def register_compensation(self, **data: Any) -> None:
         """Make ``data`` durable *before* the effect, so that even this step, should it fail, is undone.
@@ -185,8 +191,9 @@ class ActivityContext(Generic[D]):
     def _revise(self, why: str) -> Revisions:
         if self.direction == "undo":
             raise PermanentFault("the itinerary cannot be revised while compensating")
-        self.revisions.why = why[:256] or "revised"
-        return self.revisions
+        asked = self.revisions = self.revisions or Revisions()
+        asked.why = why[:256] or "revised"
+        return asked
 
 
 class SyncContext:

@@ -21,7 +21,6 @@ from ..errors import (
 )
 from ..routing.advance import Failed, RevisionDraft, Succeeded
 from ..routing.itinerary import ActivitySpec, build_steps, revision_ids
-from ..state.ids import idempotency_key
 from .binding import Signature, plain
 from .compensation import Compensations
 from .context import ActivityContext, Variables
@@ -134,7 +133,7 @@ class Execution:
             step=step.id,
             direction=claim.next.direction,
             attempt=claim.cursor.attempt,
-            idempotency_key=idempotency_key(claim.correlation_id, claim.keys.branch, step.id, claim.next.direction),
+            branch=claim.keys.branch,
             variables=Variables(lambda name: self._values.plain(slip.variables[name]), tuple(slip.variables)),
             deps=self._host.deps,
             effects=self,
@@ -163,16 +162,22 @@ class Execution:
         for middleware in reversed(self._host.middleware):
             call = _wrap(middleware, context, call)
         try:
-            async with self._env.clock.timeout(self._activity.timeout):
-                return await call()
-        except TimeoutError as exc:
-            if self._activity.timeout is None or exc.args:
-                raise
-            raise TimeoutError(
-                f"activity {self._activity.name!r} took longer than {self._activity.timeout:g} s"
-            ) from exc
+            return await self._in_time(call)
         finally:
             context.cancel()
+
+    async def _in_time(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        limit = self._activity.timeout
+        if limit is None:
+            return await call()
+        scope: asyncio.Timeout | None = None
+        try:
+            async with self._env.clock.timeout(limit) as scope:
+                return await call()
+        except TimeoutError as exc:
+            if scope is None or not scope.expired():
+                raise  # The activity's own.
+            raise TimeoutError(f"activity {self._activity.name!r} took longer than {limit:g} s") from exc
 
     def _changes(self, variables: Variables) -> dict[str, Any]:
         changes: dict[str, Any] = dict.fromkeys(variables.removed)
@@ -183,7 +188,7 @@ class Execution:
 
     def _revision(self, context: ActivityContext[Any]) -> RevisionDraft | None:
         asked, slip = context.revisions, self._claim.opened.slip
-        if not asked:
+        if asked is None:
             return None
         if asked.ended:
             return RevisionDraft((), asked.why, end=True)

@@ -69,7 +69,8 @@ class Telling:
         """The outcome of a hop, told before it is committed (see ``Notifier``)."""
         hop = opened.hops[-1]
         if hop.st == "ok":
-            log.debug("activity %s done", hop.act, extra=_facts(claim))
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("activity %s done", hop.act, extra=_facts(claim))
         else:
             log.warning(
                 "activity %s of workflow %s faulted after %d attempts: %s",
@@ -100,7 +101,8 @@ class Telling:
             await self._notifier.tell(ItineraryRevised(**step, inserted=inserted, discarded=discarded))
 
     async def ended(self, workflow: str, hop_id: str, status: str) -> None:
-        log.info("workflow %s is %s", workflow, status, extra={"workflow": workflow, "status": status})
+        if log.isEnabledFor(logging.INFO):
+            log.info("workflow %s is %s", workflow, status, extra={"workflow": workflow, "status": status})
         if self._notifier:
             event = WorkflowEnded(event_id(hop_id, WorkflowEnded, 0), workflow, self._env.now(), status)
             await self._notifier.tell(event)

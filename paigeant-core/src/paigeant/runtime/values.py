@@ -6,7 +6,10 @@ import hashlib
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
+
+from pydantic_core import to_json
 
 from ..errors import PayloadMismatch, PayloadMissing
 from .patience import patiently
@@ -71,7 +74,7 @@ class Values:
         keys = [self._keys.blob(ref.h)]
         keys += [self._keys.history(hop.seq) for hop in self._opened.hops if hop.out is not None and hop.out.h == ref.h]
         for key in reversed(keys):
-            entry = await patiently(lambda key=key: store.get(key), self._env.clock, "reading a value")  # type: ignore[misc]
+            entry = await patiently(partial(store.get, key), self._env.clock, "reading a value")
             if entry is not None:
                 value = entry.value if key.startswith("blob/") else read_history(entry.value)[1]
                 if value:
@@ -135,7 +138,7 @@ def write_history(hop: Hop, *, worker: str, started: float, finished: float, out
         "started": round(started, 4),
         "finished": round(finished, 4),
     }
-    return json.dumps(head, separators=(",", ":")).encode() + b"\n" + out
+    return to_json(head) + b"\n" + out
 
 
 def read_history(data: bytes) -> tuple[dict[str, Any], bytes]:

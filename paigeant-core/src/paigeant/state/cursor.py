@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import from_json, to_json
 
 from ..errors import BackendCorrupt
 
@@ -21,8 +21,7 @@ class State(StrEnum):
     ENDED = "E"
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(NamedTuple):
     """Where a branch stands. Every change of it is one compare-and-set.
 
     :param seq: the hop to run next.
@@ -62,38 +61,37 @@ class Cursor:
     def encode(self) -> bytes:
         """Compact JSON of all that differs from the defaults, then the bytes of ``out``."""
         head: dict[str, Any] = {"v": FORMAT}
-        for short, name, default in _MEMBERS:
-            value = getattr(self, name)
+        for short, value, default in zip(_SHORT, self, _DEFAULTS, strict=False):
             if value != default:
                 head[short] = value
-        return json.dumps(head, separators=(",", ":")).encode() + b"\n" + self.out
+        return to_json(head) + b"\n" + self.out
 
     @classmethod
     def decode(cls, data: bytes) -> Cursor:
         """:raises BackendCorrupt: the entry is not a cursor of this format."""
         text, newline, out = data.partition(b"\n")
         try:
-            head = json.loads(text)
+            head: dict[str, Any] = from_json(text)
             if not newline or head.pop("v") != FORMAT:
                 raise ValueError(f"format {text[:40]!r}")
-            values: dict[str, Any] = {
-                name: _typed(head.pop(short), default) for short, name, default in _MEMBERS if short in head
-            }
-            if head:
-                raise ValueError(f"unknown members {sorted(head)}")
+            values: dict[str, Any] = {}
+            for short, value in head.items():
+                name, default = _MEMBERS[short]
+                values[name] = _typed(value, default)
         except (ValueError, TypeError, KeyError, AttributeError) as exc:
             raise BackendCorrupt(f"a workflow cursor in the state store cannot be read: {exc}") from exc
         return cls(**values, out=out)
 
     def next(self, **changes: Any) -> Cursor:
         """A changed copy."""
-        return replace(self, **changes)
+        return self._replace(**changes)
 
 
-_SHORT = {"state": "s", "seq": "q", "outcome": "o", "content": "c", "nonce": "n", "head": "h"}
-_MEMBERS: Final = tuple(
-    (_SHORT.get(field.name, field.name), field.name, field.default) for field in fields(Cursor) if field.name != "out"
-)
+_ABBREVIATED: Final = {"state": "s", "seq": "q", "outcome": "o", "content": "c", "nonce": "n", "head": "h"}
+_NAMES: Final = Cursor._fields[:-1]  # pyright: ignore[reportPrivateUsage]
+_SHORT: Final = tuple(_ABBREVIATED.get(name, name) for name in _NAMES)
+_DEFAULTS: Final = tuple(Cursor()[:-1])
+_MEMBERS: Final = {short: (name, default) for short, name, default in zip(_SHORT, _NAMES, _DEFAULTS, strict=True)}
 
 
 def _typed(value: object, default: object) -> object:

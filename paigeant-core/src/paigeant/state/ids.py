@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 ROOT = "0"
 
 
 def digest_of(*parts: object) -> str:
     """132 bits of SHA-256 over the parts, unambiguous about where one ends, as 22 key characters."""
-    text = "\x00".join(str(part) for part in parts)
+    text = "\x00".join(map(str, parts))
     return urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode()[:22]
 
 
@@ -31,7 +31,7 @@ class BranchKeys:
     @classmethod
     def of(cls, correlation_id: str) -> BranchKeys:
         """The root branch of a workflow."""
-        return cls(digest_of("workflow", correlation_id))
+        return _root(correlation_id)
 
     @classmethod
     def from_cursor_key(cls, key: str) -> BranchKeys | None:
@@ -75,3 +75,8 @@ class BranchKeys:
     def message_id(self, seq: int, gen: int) -> str:
         """The id of the message for hop ``seq``: new for every deliberate send, the same for a repeat."""
         return digest_of("message", self.workflow, self.branch, seq, gen)
+
+
+@lru_cache(maxsize=4096)
+def _root(correlation_id: str) -> BranchKeys:
+    return BranchKeys(digest_of("workflow", correlation_id))
