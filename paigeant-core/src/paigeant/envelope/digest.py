@@ -33,4 +33,5 @@ def unb64url(text: str) -> bytes:
 
 def sha(data: bytes) -> str:
     """SHA-256 as base64url: 43 characters."""
-    return b64url(hashlib.sha256(data).digest())
+    digest = binascii.b2a_base64(hashlib.sha256(data).digest(), newline=False)
+    return digest[:-1].translate(_TO_URL).decode("ascii")

@@ -26,6 +26,8 @@ MAX_EXT = 4 * 1024
 
 _DIGEST_LENGTH = 43
 
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Signature:
@@ -56,8 +58,10 @@ class Record:
     @cached_property
     def text(self) -> str:
         """As JSON."""
-        signatures = [{"protected": s.protected, "signature": s.value} for s in self.signatures]
-        return json.dumps({"payload": self.payload, "signatures": signatures}, separators=(",", ":"))
+        signatures = ",".join(
+            f'{{"protected":{_json(s.protected)},"signature":{_json(s.value)}}}' for s in self.signatures
+        )
+        return f'{{"payload":{_json(self.payload)},"signatures":[{signatures}]}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +118,14 @@ def write_envelope(envelope: Envelope) -> bytes:
         blobs = (f'"{digest}":{_blob_text(data)}' for digest, data in envelope.blobs.items())
         parts += ',"blobs":{', ",".join(blobs), "}"
     if envelope.ext:
-        parts += ',"ext":', json.dumps(envelope.ext, separators=(",", ":"))
+        parts += ',"ext":', _json(envelope.ext)
     parts.append("}")
     return "".join(parts).encode()
 
 
 def _blob_text(data: bytes) -> str:
     try:
-        return json.dumps(data.decode(), ensure_ascii=False)
+        return _json(data.decode())
     except UnicodeDecodeError:
         return f'{{"b64":"{b64url(data)}"}}'
 
@@ -182,6 +186,6 @@ def _blobs(value: object) -> dict[str, bytes]:
 
 def _ext(value: object) -> dict[str, Any]:
     ext = _members(value, "envelope: 'ext'")
-    if ext and len(json.dumps(ext, separators=(",", ":"))) > MAX_EXT:
+    if ext and len(_json(ext).encode()) > MAX_EXT:
         raise LimitExceeded(f"envelope: 'ext' is over {MAX_EXT} bytes")
     return ext

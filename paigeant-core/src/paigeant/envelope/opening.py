@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..model.message import Message
 from ..model.records import Hop, Origin
-from ..routing import Slip, apply, needed, needed_refs, start
+from ..routing import Slip, apply, needed_refs, start
 from .chain import VerifiedChain
 from .digest import sha, unb64url
 from .frame import CONTENT_TYPE, CONTENT_TYPE_HEADER, HARD_LIMIT, Envelope, Record, read_envelope
@@ -185,15 +185,27 @@ def _parsed(record: Record, model: type[C]) -> C:
 
 
 def _checked_blobs(blobs: Mapping[str, bytes], slip: Slip) -> dict[str, bytes]:
-    """Only those that are needed, each with the digest and the length that was signed."""
     for digest, data in blobs.items():
         if sha(data) != digest:
             raise PayloadMismatch(f"a value does not hash to its name {digest!r}")
+    return carried(slip, blobs)
+
+
+def carried(slip: Slip, blobs: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The values that travel on. What is not at hand is in the store, or was dropped long ago.
+
+    :raises PayloadMismatch: one has another length than was signed.
+    """
+    kept: dict[str, bytes] = {}
     for ref in needed_refs(slip):
-        if ref.h in blobs and len(blobs[ref.h]) != ref.n:
-            raise PayloadMismatch(f"value {ref.h!r} has {len(blobs[ref.h])} bytes, and {ref.n} were signed")
-    wanted = needed(slip)
-    return {digest: data for digest, data in blobs.items() if digest in wanted}
+        data = blobs.get(ref.h)
+        if data is not None:
+            if len(data) != ref.n:
+                raise PayloadMismatch(f"value {ref.h!r} has {len(data)} bytes, and {ref.n} were signed")
+            kept[ref.h] = data
+    if slip.fault is not None and slip.fault.text in blobs:
+        kept[slip.fault.text] = blobs[slip.fault.text]
+    return kept
 
 
 def _check_time(slip: Slip, security: Security, now: float, allow_expired: bool) -> None:

@@ -12,11 +12,11 @@ from pydantic_core import PydanticSerializationError
 from ..errors import Expired, InvalidWorkflow, LimitExceeded, PayloadMismatch, SerializationError
 from ..model.names import check_correlation_id
 from ..model.records import Claims, Hop, Origin, RevisionGrant, Step, StepItem, ValueRef
-from ..routing import HopDraft, needed, needed_refs, start
+from ..routing import HopDraft, start
 from .chain import VerifiedChain
 from .digest import sha
 from .frame import MAX_RECORDS, write_envelope
-from .opening import Opened, follow, opened, read_claims
+from .opening import Opened, carried, follow, opened, read_claims
 from .security import Security
 from .signatures import sign
 
@@ -100,9 +100,9 @@ async def seal_hop(
     after = follow(slip, hop, before.tip, security)
     record = await sign(_payload(hop), "hop", security)
     chain = VerifiedChain((*before.envelope.records, record), (*before.hops, hop), after)
-    carried = _carried(chain, before.envelope.blobs, blobs)
+    sealed = opened(chain, _carried(chain, before.envelope.blobs, blobs), before.envelope.ext)
     security.verified.add(chain)
-    return opened(chain, carried, before.envelope.ext)
+    return sealed
 
 
 def body(sealed: Opened) -> bytes:
@@ -160,12 +160,7 @@ def _first(exc: Exception) -> str:
 
 def _carried(chain: VerifiedChain, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> dict[str, bytes]:
     """The values that travel on. What is not at hand is in the store, or was dropped long ago."""
-    wanted = sorted(needed(chain.slip))
-    for digest in wanted:
-        if digest in new and sha(new[digest]) != digest:
+    for digest, data in new.items():
+        if sha(data) != digest:
             raise PayloadMismatch(f"a new value does not hash to its name {digest!r}")
-    for ref in needed_refs(chain.slip):
-        if ref.h in new and len(new[ref.h]) != ref.n:
-            raise PayloadMismatch(f"a new value has another length than its reference {ref.h!r} says")
-    at_hand = {**old, **new}
-    return {digest: at_hand[digest] for digest in wanted if digest in at_hand}
+    return carried(chain.slip, {**old, **new})
