@@ -66,6 +66,13 @@ def test_scheme_of_another_name(site, header) -> None:
     assert transport.seen.url == "ACME+TLS://h"  # type: ignore[attr-defined]
 
 
+def test_a_plugin_named_like_a_scheme_it_does_not_serve(site, header) -> None:
+    site.install("one", "wire", broker(header, "wire", "other"))
+    site.install("two", "two", broker(header, "two", "wire"))
+    transport = PluginRegistry().transport("wire://h")
+    assert type(transport.seen).__module__ == "fake_two"  # type: ignore[attr-defined]
+
+
 def test_a_scheme_nobody_serves() -> None:
     with pytest.raises(PluginNotFound, match="no transport serves URLs of scheme 'gopher'"):
         PluginRegistry().transport("gopher://h")

@@ -99,6 +99,12 @@ def test_empty_variables_are_unset(monkeypatch) -> None:
     monkeypatch.setenv("PAIGEANT_TRANSPORT", "")
     assert CoreSettings().signers == ("hs256",)
     assert CoreSettings().transport == "inmemory"
+    monkeypatch.setenv("PAIGEANT_TRANSPROT", "")
+    PluginRegistry()
+    monkeypatch.setenv("PAIGEANT_LEASE", "")
+    Path("paigeant.toml").write_text("[paigeant]\nlease = 0\n")
+    with pytest.raises(ConfigurationError, match=r"'lease' in table \[paigeant\]"):
+        CoreSettings()
 
 
 def test_defaults() -> None:

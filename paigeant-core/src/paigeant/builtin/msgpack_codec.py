@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
 from ..errors import MissingExtra, SerializationError
 from ..plugins import PluginSettings, SerializerPlugin, hookimpl
@@ -44,17 +44,13 @@ class MsgpackCodec:
     def decode(self, data: bytes) -> Any:
         """:raises SerializationError: these bytes are not such MessagePack."""
         try:
-            plain = self._unpack(data, raw=False, object_pairs_hook=unique_dict, ext_hook=_refuse_ext)
+            plain = self._unpack(data, raw=False, object_pairs_hook=unique_dict)
         except SerializationError:
             raise
         except Exception as exc:
             raise SerializationError(f"not MessagePack as {self.media_type!r} allows it: {exc}") from exc
         check_plain(plain, _rules)
         return plain
-
-
-def _refuse_ext(code: int, data: bytes) -> NoReturn:
-    raise SerializationError(f"extension type {code} is not a plain value")
 
 
 @hookimpl
