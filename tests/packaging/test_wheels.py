@@ -101,5 +101,73 @@ def test_core_alone_brings_three_packages_and_what_those_bring(core: Environment
     assert have == make("pluggy>=1.7,<2", "pydantic>=2.11,<3", "pydantic-settings>=2.10,<3").installed()
 
 
-def test_core_alone_imports(core: Environment) -> None:
-    core.python("import paigeant")
+WORKFLOW = """
+import asyncio
+from paigeant import ActivitySpec, Worker, WorkflowClient, WorkflowDispatcher, activity, get_transport
+
+@activity("greet")
+async def greet(name: str) -> str:
+    return f"hello {name}"
+
+async def main():
+    async with get_transport() as transport, Worker(transport, [greet]), WorkflowDispatcher(transport) as dispatcher:
+        wf = await dispatcher.dispatch_workflow([ActivitySpec(name="greet", arguments={"name": "you"})])
+        print((await WorkflowClient(transport).result(wf, timeout=30)).results["greet"])
+
+asyncio.run(main())
+"""
+
+
+def test_core_alone_runs_a_workflow(core: Environment) -> None:
+    assert core.python(WORKFLOW) == "hello you\n"
+
+
+def test_core_alone_runs_a_workflow_on_sqlite(core: Environment) -> None:
+    choose = f"import os; os.environ |= {{'PAIGEANT_TRANSPORT': 'sqlite://{core.path}/try.db'}}\n"
+    assert core.python(choose + WORKFLOW) == "hello you\n"
+
+
+def test_core_alone_says_how_to_get_the_command_line(core: Environment) -> None:
+    done = core.bin("paigeant", "plugins", code=1)
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert 'pip install "paigeant-core[cli]"' in line
+
+
+def test_core_alone_says_how_to_get_the_planner(core: Environment) -> None:
+    done = core.bin("python", "-c", "import paigeant; paigeant.create_planner_agent()", code=1)
+    assert "MissingExtra" in done.stderr
+    assert 'pip install "paigeant-core[agents]"' in done.stderr
+
+
+def test_core_with_command_line(dist: Path, make: Make) -> None:
+    environment = make(f"{wheel(dist, 'paigeant_core')}[cli]")
+    assert "pydantic-ai-slim" not in environment.installed()
+    listed = environment.bin("paigeant", "plugins").stdout
+    assert {name for name in ("inmemory", "sqlite", "json", "hs256") if name in listed} == {
+        "inmemory",
+        "sqlite",
+        "json",
+        "hs256",
+    }
+
+
+FOUNDING = """
+import asyncio
+from paigeant import create_planner_agent, PlannerAgentDeps, WorkflowDispatcher, get_transport
+
+async def main():
+    async with get_transport() as transport:
+        deps = PlannerAgentDeps(workflow_dispatcher=WorkflowDispatcher(transport))
+        result = await create_planner_agent().run("Create a customer onboarding workflow", deps=deps)
+        print(bool(result.output))
+
+asyncio.run(main())
+"""
+
+
+def test_everything(dist: Path, make: Make) -> None:
+    environment = make(str(wheel(dist, "paigeant_core")), f"{wheel(dist, 'paigeant')}[all]")
+    assert {"msgpack", "pydantic-ai-slim", "pytest", "rich"} <= environment.installed().keys()
+    assert environment.python(WORKFLOW) == "hello you\n"
+    assert environment.bin("python", "-I", "-c", FOUNDING).stdout == "True\n"
