@@ -17,6 +17,7 @@ from ..errors import (
     RetryAfter,
     RevisionNotAuthorized,
     SerializationError,
+    StoreRequired,
     WorkflowError,
 )
 from ..routing.advance import Failed, RevisionDraft, Succeeded
@@ -247,7 +248,13 @@ class Execution:
         return self._values.plain(ref)
 
     async def fetch_result(self, name: str) -> Any:
-        return await self._values.load(self._result_ref(name))
+        ref = self._result_ref(name)
+        if self._env.store is None and not self._values.here(ref):
+            raise StoreRequired(
+                f"the result of {name!r} no longer travels with the message, and without a state store it is nowhere "
+                f"else: declare it with ResultOf({name!r}) in the itinerary, or configure one (PAIGEANT_STATE_STORE)"
+            )
+        return await self._values.load(ref)
 
     def _result_ref(self, name: str) -> Any:
         slip = self._claim.opened.slip

@@ -7,7 +7,7 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
-from ..errors import BackendError, LeaseLost, MessageTooLarge, RevisionNotAuthorized
+from ..errors import BackendError, LeaseLost, MessageTooLarge, RevisionNotAuthorized, SerializationError
 from ..routing.advance import Commit as Sealable
 from ..routing.advance import Failed, Retry, Succeeded, advance
 from .execution import Execution, Host
@@ -84,7 +84,7 @@ class HopRunner:
         self._throttle.note(claim.next.step.act, ok=isinstance(result, Succeeded))
         try:
             await self._take_effect(claim, execution, result, started)
-        except (RevisionNotAuthorized, MessageTooLarge) as exc:
+        except (RevisionNotAuthorized, MessageTooLarge, SerializationError) as exc:
             # What the activity asked for cannot be: that is its fault, and no attempt can mend it.
             await self._take_effect(claim, execution, execution.refuse(result, exc), started)
 

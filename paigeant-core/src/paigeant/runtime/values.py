@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic_core import to_json
 
-from ..errors import PayloadMismatch, PayloadMissing
+from ..errors import PayloadMismatch, PayloadMissing, SerializationError
 from .patience import patiently
 
 if TYPE_CHECKING:
@@ -94,7 +94,10 @@ class Outbox:
 
         :raises SerializationError: the codec cannot carry it; names ``what`` it is.
         """
-        ref, data = self._env.codecs.encode(plain)
+        try:
+            ref, data = self._env.codecs.encode(plain)
+        except SerializationError as exc:
+            raise SerializationError(f"{what}: {exc}") from exc
         self.blobs[ref.h] = data
         return ref
 

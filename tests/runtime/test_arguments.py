@@ -1,0 +1,256 @@
+"""Where arguments come from, what types they get, and how wrong ones are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel
+
+from paigeant import ActivityContext, ActivitySpec, InvalidWorkflow, ResultOf, activity
+from paigeant.errors import SerializationError
+
+from ..support import Bed
+
+
+class Address(BaseModel):
+    city: str
+    lines: list[str] = []
+
+
+class Account(BaseModel):
+    id: UUID
+    address: Address
+    made: datetime
+
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+ACCOUNT = Account(
+    id=UUID(int=7),
+    address=Address(city="Oslo", lines=["a", "b"]),
+    made=datetime(2026, 1, 2, tzinfo=UTC),
+)
+
+
+@activity
+async def make_account() -> Account:
+    return ACCOUNT
+
+
+@activity
+async def echo(value: Any = "default") -> Any:
+    return value
+
+
+@activity
+async def typed(account: Account, point: Point, raw: bytes, when: datetime) -> list[Any]:
+    kinds = [type(each).__name__ for each in (account, point, raw, when)]
+    return [*kinds, account == ACCOUNT, point.x + point.y, raw.decode(), when.year]
+
+
+async def test_explicit_wins_over_result_over_variable_over_default(bed: Bed) -> None:
+    slip = [
+        ActivitySpec("make-account"),
+        ActivitySpec("echo", {"value": "explicit"}, id="explicit"),
+        ActivitySpec("echo", {"value": ResultOf("explicit")}, id="result"),
+    ]
+    assert (await bed.run(slip, make_account, echo, variables={"value": "variable"})).results["echo"] == "explicit"
+    outcome = await bed.run([ActivitySpec("echo")], echo, variables={"value": "variable"})
+    assert outcome.results["echo"] == "variable"
+    assert (await bed.run([ActivitySpec("echo")], echo)).results["echo"] == "default"
+
+
+async def test_an_explicit_none_is_none(bed: Bed) -> None:
+    outcome = await bed.run([ActivitySpec("echo", {"value": None})], echo, variables={"value": "variable"})
+    assert outcome.status == "completed"
+    assert outcome.results["echo"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [((), ACCOUNT.model_dump(mode="json")), (("address", "city"), "Oslo"), (("address", "lines", 1), "b")],
+)
+async def test_result_of_follows_its_path(bed: Bed, path: tuple[str | int, ...], expected: Any) -> None:
+    slip = [ActivitySpec("make-account"), ActivitySpec("echo", {"value": ResultOf("make-account", *path)})]
+    assert (await bed.run(slip, make_account, echo)).results["echo"] == expected
+
+
+@pytest.mark.parametrize("path", [("nowhere",), ("address", "lines", 9), ("address", "city", "x"), (0,)])
+async def test_a_path_that_leads_nowhere_is_a_permanent_fault(
+    memory: Bed, path: tuple[str | int, ...]
+) -> None:
+    slip = [ActivitySpec("make-account"), ActivitySpec("echo", {"value": ResultOf("make-account", *path)})]
+    outcome = await memory.run(slip, make_account, echo)
+    assert outcome.status == "failed"
+    assert outcome.fault is not None
+    assert "'echo'" in outcome.fault.message
+    assert "'value'" in outcome.fault.message
+
+
+async def test_arguments_arrive_as_the_types_of_the_signature(bed: Bed) -> None:
+    arguments = {"account": ACCOUNT, "point": Point(1, 2), "raw": b"bytes", "when": ACCOUNT.made}
+    outcome = await bed.run([ActivitySpec("typed", arguments)], typed)
+    assert outcome.results["typed"] == ["Account", "Point", "bytes", "datetime", True, 3, "bytes", 2026]
+
+
+async def test_a_declared_result_is_typed_again_for_its_reader(bed: Bed) -> None:
+    @activity
+    async def read(ctx: ActivityContext) -> bool:
+        return ctx.result_of(make_account) == ACCOUNT and ctx.result_of("make-account")["address"]["city"] == "Oslo"
+
+    outcome = await bed.run([ActivitySpec("make-account"), ActivitySpec("read")], make_account, read)
+    assert outcome.results["read"] is True
+    first = await bed.run([ActivitySpec("make-account")], make_account)
+    assert first.result_of(make_account) == ACCOUNT
+
+
+async def test_a_result_that_nobody_declared_leaves_the_message(bed: Bed) -> None:
+    seen: list[str] = []
+
+    @activity
+    async def late(ctx: ActivityContext) -> Any:
+        try:
+            ctx.result_of("make-account")
+        except Exception as exc:
+            seen.append(str(exc))
+        return (await ctx.fetch_result_of(make_account)).address.city
+
+    slip = [ActivitySpec("make-account"), ActivitySpec("echo"), ActivitySpec("late")]
+    outcome = await bed.run(slip, make_account, echo, late)
+    assert "no longer travels" in seen[0]
+    if bed.mode == "none":
+        assert outcome.status == "failed"
+        assert outcome.fault is not None
+        assert outcome.fault.error == "StoreRequired"
+    else:
+        assert outcome.results["late"] == "Oslo"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [({}, "account"), ({"account": 5}, "account"), ({"account": {"id": "x"}}, "account.id")],
+)
+async def test_a_wrong_argument_is_a_permanent_fault_before_execution(
+    bed: Bed, arguments: dict[str, Any], named: str
+) -> None:
+    ran: list[int] = []
+
+    @activity
+    async def strict(account: Account) -> None:
+        ran.append(1)
+
+    outcome = await bed.run([ActivitySpec("strict", arguments)], strict)
+    assert outcome.status == "failed"
+    assert outcome.fault is not None
+    assert "'strict'" in outcome.fault.message
+    assert named in outcome.fault.message
+    assert not ran
+
+
+async def test_an_unknown_argument_is_a_permanent_fault_that_names_it(memory: Bed) -> None:
+    outcome = await memory.run([ActivitySpec("echo", {"value": 1, "valeu": 2})], echo)
+    assert outcome.status == "failed"
+    assert outcome.fault is not None
+    assert "valeu" in outcome.fault.message
+
+
+async def test_fault_texts_do_not_show_the_value(memory: Bed) -> None:
+    @activity
+    async def number(value: int) -> None: ...
+
+    outcome = await memory.run([ActivitySpec("number", {"value": "hunter2"})], number)
+    assert outcome.fault is not None
+    assert "hunter2" not in outcome.fault.message
+
+
+async def test_a_result_of_another_type_than_declared_is_permanent(bed: Bed) -> None:
+    attempts: list[int] = []
+
+    @activity
+    async def lies() -> int:
+        attempts.append(1)
+        return "not a number"  # type: ignore[return-value]
+
+    outcome = await bed.run([ActivitySpec("lies")], lies)
+    assert outcome.status == "failed"
+    assert outcome.fault is not None
+    assert "'lies'" in outcome.fault.message
+    assert attempts == [1]
+
+
+async def test_a_result_no_codec_can_carry_is_permanent_and_names_the_activity(bed: Bed) -> None:
+    attempts: list[int] = []
+
+    @activity
+    async def lies() -> Any:
+        attempts.append(1)
+        return object()
+
+    outcome = await bed.run([ActivitySpec("lies")], lies)
+    assert outcome.status == "failed"
+    assert outcome.fault is not None
+    assert "'lies'" in outcome.fault.message
+    assert attempts == [1]
+
+
+@pytest.mark.parametrize("value", [object(), float("inf"), "\ud800", 2**70])
+async def test_a_value_no_codec_can_carry_is_refused_at_the_producer(memory: Bed, value: Any) -> None:
+    with pytest.raises((SerializationError, InvalidWorkflow)) as refused:
+        await memory.dispatch([ActivitySpec("echo", {"value": value})])
+    assert "'echo'" in str(refused.value)
+    with pytest.raises((SerializationError, InvalidWorkflow), match="'vary'"):
+        await memory.dispatch([ActivitySpec("echo")], variables={"vary": value})
+    assert (await memory.transport.queues("echo"))["echo"].ready == 0
+
+
+async def test_a_result_of_something_later_is_refused_at_the_producer(memory: Bed) -> None:
+    with pytest.raises(InvalidWorkflow, match="comes later"):
+        await memory.dispatch([ActivitySpec("echo", {"value": ResultOf("late")}), ActivitySpec("late")])
+
+
+async def test_variables_are_set_and_removed_by_steps(bed: Bed) -> None:
+    @activity
+    async def setter(ctx: ActivityContext) -> list[str]:
+        ctx.variables["new"] = {"deep": [1]}
+        ctx.variables["changed"] = "after"
+        del ctx.variables["gone"]
+        return sorted(ctx.variables)
+
+    @activity
+    async def reader(ctx: ActivityContext, new: dict[str, Any], changed: str, gone: str = "default") -> list[Any]:
+        return [new, changed, gone, len(ctx.variables)]
+
+    slip = [ActivitySpec("setter"), ActivitySpec("reader")]
+    outcome = await bed.run(slip, setter, reader, variables={"changed": "before", "gone": 1, "kept": 2})
+    assert outcome.results["reader"] == [{"deep": [1]}, "after", "default", 3]
+    assert outcome.variables == {"new": {"deep": [1]}, "changed": "after", "kept": 2}
+
+
+async def test_variables_of_a_failed_attempt_are_dropped(bed: Bed) -> None:
+    @activity(retry=None)
+    async def flaky(ctx: ActivityContext) -> None:
+        if ctx.attempt == 1:
+            ctx.variables["half"] = 1
+            raise ValueError("no")
+
+    outcome = await bed.run([ActivitySpec("flaky")], flaky)
+    assert outcome.status == "completed"
+    assert dict(outcome.variables) == {}
+
+
+@pytest.mark.parametrize("name", ["", "x" * 129, "\ud800"])
+async def test_a_variable_name_that_cannot_travel_is_a_permanent_fault(memory: Bed, name: str) -> None:
+    @activity
+    async def setter(ctx: ActivityContext) -> None:
+        ctx.variables[name] = 1
+
+    outcome = await memory.run([ActivitySpec("setter")], setter)
+    assert outcome.status == "failed"
