@@ -58,6 +58,11 @@ class Batcher(Generic[T, R]):
         try:
             while batch := self._take():
                 await self._settle(batch)
+        except BaseException as exc:  # cancelled, as the loop ends: nobody may be left to wait for ever
+            stranded, self._waiting = self._waiting, []
+            for _, future in stranded:
+                _resolve(future, exc)
+            raise
         finally:
             self._runner = None
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from ...abc.transport import Consumer, Delivery
-from ...errors import BackendClosed, BackendError
+from ...errors import BackendClosed, BackendError, ConfigurationError
 from ...model.message import Message, Publication
 from ...model.store import Write
 from .ops import Claim, Claimed, ClaimedRow, Disown, Lease, Release, read_headers, seconds
@@ -48,10 +48,13 @@ class SqliteConsumer(Consumer):
         self._turns = [json.dumps(numbers[i:] + numbers[:i]) for i in range(len(numbers))]
         self._turn = 0
         self._waiting: set[asyncio.Event] = set()
+        self._claims: set[Claim] = set()
         self._closed = False
 
     async def receive(self, limit: int) -> list[Delivery]:
         """See ``Consumer.receive``."""
+        if limit < 1:
+            raise ConfigurationError(f"receive needs a limit of at least 1, not {limit!r}")
         news = asyncio.Event()
         self._waiting.add(news)
         try:
@@ -59,7 +62,7 @@ class SqliteConsumer(Consumer):
                 self._check()
                 news.clear()
                 claimed = await self._claim(limit)
-                if claimed.rows:
+                if claimed.rows and not self._closed:
                     return [self._delivery(row) for row in claimed.rows]
                 await self._pause(news, claimed.next)
         finally:
@@ -76,6 +79,8 @@ class SqliteConsumer(Consumer):
         if self._closed:
             return
         self._closed = True
+        for claim in self._claims:
+            claim.abandoned = True  # it may run after our leases were given back
         self.wake(None)
         try:
             await self._session.write(Disown(self._presence.owner))
@@ -95,19 +100,21 @@ class SqliteConsumer(Consumer):
         """Claim in a task of its own: a claim under way when we are cancelled must be seen through and undone."""
         claim = Claim(self._presence.owner, self._turns[self._turn], limit, self._lease)
         self._turn = (self._turn + 1) % len(self._turns)
+        self._claims.add(claim)
         task = asyncio.ensure_future(self._session.write(claim))
+        task.add_done_callback(lambda _: self._claims.discard(claim))
         try:
             claimed: Claimed = await asyncio.shield(task)
         except asyncio.CancelledError:
             claim.abandoned = True
-            await _see_through(self._undo(task))
+            await see_through(self._undo(task))
             raise
         return claimed
 
     async def _undo(self, task: asyncio.Future[Any]) -> None:
         claimed: Claimed = await task
-        leases = [self._lease_of(row) for row in claimed.rows]
-        await asyncio.gather(*(self._session.write(Release(lease, 0.0)) for lease in leases), return_exceptions=True)
+        releases = [Release(self._lease_of(row), 0.0, received=False) for row in claimed.rows]
+        await asyncio.gather(*map(self._session.write, releases), return_exceptions=True)
 
     async def _pause(self, news: asyncio.Event, ready_at: float | None) -> None:
         """Wait until woken, until a message becomes ready, or for the next look."""
@@ -128,7 +135,7 @@ class SqliteConsumer(Consumer):
         return SqliteDelivery(self._session, self._names[queue], message, self._lease_of(row))
 
 
-async def _see_through(work: Any) -> None:
+async def see_through(work: Awaitable[object]) -> None:
     """Await ``work`` to its end, although we may be cancelled again meanwhile. Its failure is not ours."""
     task = asyncio.ensure_future(work)
     while not task.done():

@@ -101,7 +101,7 @@ class Doorbell:
     def listen(self, heard: Callable[[News | None], None]) -> None:
         """Read what has arrived and pass on its sum; ``None``: anything may have changed."""
         news, count = News(), 0
-        while (text := self._receive()) is not None:
+        while count < _OVERFLOW and (text := self._receive()) is not None:
             count += 1
             if not _read(text, news):
                 count = _OVERFLOW

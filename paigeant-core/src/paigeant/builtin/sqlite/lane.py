@@ -9,6 +9,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
+from ...errors import BackendClosed
+
 T = TypeVar("T")
 
 
@@ -22,16 +24,23 @@ class Lane:
     def __init__(self, name: str) -> None:
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
+        self._stopped = False
         Thread(target=self._work, name=name, daemon=True).start()
 
     async def run(self, call: Callable[[], T]) -> T:
-        """Run ``call`` in the thread. A caller that is cancelled leaves it running."""
+        """Run ``call`` in the thread. A caller that is cancelled leaves it running.
+
+        :raises BackendClosed: after ``stop``.
+        """
+        if self._stopped:
+            raise BackendClosed("the SQLite instance was disconnected")
         future: asyncio.Future[T] = self._loop.create_future()
         self._calls.put(lambda: self._perform(call, future))
         return await future
 
     def stop(self, last: Callable[[], None]) -> asyncio.Future[None]:
         """End the thread after the calls so far and after ``last``; that it did so can be awaited."""
+        self._stopped = True
         future: asyncio.Future[None] = self._loop.create_future()
         self._calls.put(lambda: self._perform(last, future))
         self._calls.put(None)

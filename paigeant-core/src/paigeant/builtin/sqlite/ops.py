@@ -61,7 +61,7 @@ class Change:
     writes: Sequence[Write | Delete]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Claim:
     """Lease up to ``limit`` ready messages of ``queues`` (ids as a JSON list, first come first). Gives ``Claimed``."""
 
@@ -97,6 +97,8 @@ class Release:
 
     lease: Lease
     delay: float
+    received: bool = True
+    """Otherwise the claim reached nobody, and does not count as a delivery."""
 
 
 @dataclass(slots=True)
@@ -161,8 +163,11 @@ def read_headers(text: str) -> dict[str, str]:
 
 @lru_cache(256)  # most messages have the same few headers
 def _decode(text: str) -> dict[str, str]:
-    headers: dict[str, str] = json.loads(text)
-    return headers
+    try:
+        pairs: list[tuple[object, object]] = json.loads(text, object_pairs_hook=list)
+        return {name: value for name, value in pairs if isinstance(name, str) and isinstance(value, str)}
+    except (ValueError, TypeError, RecursionError):
+        return {}  # a damaged row: the reader of the message refuses it for its missing headers
 
 
 def check_write(write: Write) -> Write:

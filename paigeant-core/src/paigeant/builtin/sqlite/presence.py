@@ -12,72 +12,70 @@ from pathlib import Path
 from .doorbell import private_directory
 
 _SUFFIX = ".lock"
+_HEX = set("0123456789abcdef")
 
 
 class Presence:
-    """Says that the consumer ``owner`` is alive, and which queues it serves."""
+    """Says that the consumer ``owner`` is alive, and what it serves. Its methods block, briefly.
+
+    :param runtime: the directory of such files.
+    :param lines: what the consumer serves, for ``count_consumers``.
+    """
 
     def __init__(self, runtime: Path, lines: list[str]) -> None:
-        private_directory(runtime)
-        while True:
+        self.owner = secrets.randbits(48)
+        self._runtime, self._lines = runtime, lines
+        self._file = -1
+
+    def open(self) -> None:
+        """Make and lock the file."""
+        private_directory(self._runtime)
+        while (file := _create(self._path)) < 0:
             self.owner = secrets.randbits(48)
-            self._path = runtime / f"{self.owner:012x}{_SUFFIX}"
-            self._file = _create(self._path)
-            if self._file >= 0:
-                break
-        os.write(self._file, "\n".join(lines).encode())
+        self._file = file
         _held.add(self)
+        os.write(file, "\n".join(self._lines).encode())
 
     def close(self) -> None:
-        """Remove the file and free the lock."""
+        """Remove the file and free the lock, if it is open."""
         if self._file >= 0:
             with contextlib.suppress(OSError):
                 self._path.unlink()
             self.abandon()
 
     def abandon(self) -> None:
-        """Close the file. After a fork the child must not keep its parent alive."""
-        os.close(self._file)
-        self._file = -1
-        _held.discard(self)
+        """Free the lock but leave the file, so that others free what is still leased, as after a death.
+
+        After a fork the child does this: its copy of the lock must not outlive the parent.
+        """
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+            _held.discard(self)
+
+    @property
+    def _path(self) -> Path:
+        return _path(self._runtime, self.owner)
 
 
-class Deceased:
-    """A consumer whose process died, held so that only one instance buries it."""
-
-    def __init__(self, path: Path, file: int) -> None:
-        self.owner = int(path.stem, 16)
-        self._path, self._file = path, file
-
-    def close(self, *, buried: bool) -> None:
-        """Let go of it; remove the file once its leases are freed."""
-        if buried:
-            with contextlib.suppress(OSError):
-                self._path.unlink()
-        os.close(self._file)
+def find_dead(runtime: Path) -> list[int]:
+    """The consumers whose file nobody holds locked."""
+    return [int(path.stem, 16) for path in _files(runtime) if not _is_held(path)]
 
 
-def find_dead(runtime: Path) -> list[Deceased]:
-    """The consumers whose lock can be taken."""
-    dead: list[Deceased] = []
-    for path in _files(runtime):
-        file = _seize(path)
-        if file >= 0:
-            dead.append(Deceased(path, file))
-    return dead
+def forget(runtime: Path, owner: int) -> None:
+    """Remove the file of a dead consumer, once its leases are freed."""
+    _path(runtime, owner).unlink(missing_ok=True)
 
 
 def count_consumers(runtime: Path) -> dict[str, int]:
     """How many live consumers serve each line given to ``Presence``."""
     counts: dict[str, int] = {}
     for path in _files(runtime):
-        file = _seize(path)
-        if file >= 0:
-            os.close(file)
-            continue
-        with contextlib.suppress(OSError):
-            for line in path.read_text().splitlines():
-                counts[line] = counts.get(line, 0) + 1
+        if _is_held(path):
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                for line in path.read_text().splitlines():
+                    counts[line] = counts.get(line, 0) + 1
     return counts
 
 
@@ -92,33 +90,20 @@ def _abandon_all() -> None:
 os.register_at_fork(after_in_child=_abandon_all)
 
 
+def _path(runtime: Path, owner: int) -> Path:
+    return runtime / f"{owner:012x}{_SUFFIX}"
+
+
 def _files(runtime: Path) -> list[Path]:
     try:
-        return [path for path in runtime.iterdir() if path.suffix == _SUFFIX and _is_owner(path.stem)]
+        return [p for p in runtime.iterdir() if p.suffix == _SUFFIX and len(p.stem) == 12 and _HEX.issuperset(p.stem)]
     except OSError:
         return []
-
-
-def _is_owner(stem: str) -> bool:
-    return len(stem) == 12 and set(stem) <= set("0123456789abcdef")
 
 
 def _create(path: Path) -> int:
     """A new locked file, or -1 if someone who looks for the dead was faster than our lock."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    return _lock(file, path)
-
-
-def _seize(path: Path) -> int:
-    """The file with its lock, or -1 if its owner lives or it is gone."""
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return -1
-    return _lock(file, path)
-
-
-def _lock(file: int, path: Path) -> int:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(file), path.stat()):
@@ -127,3 +112,18 @@ def _lock(file: int, path: Path) -> int:
         pass
     os.close(file)
     return -1
+
+
+def _is_held(path: Path) -> bool:
+    """Whether the owner lives. Holds the lock for a moment: who looks at the same time takes it for alive."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return True  # gone, or not ours to judge
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(file)
+    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 import time
@@ -11,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from ...errors import BackendCorrupt, ConfigurationError
 
+_log = logging.getLogger("paigeant.sqlite")
 APPLICATION_ID = 0x50414947  # "PAIG"
 VERSION = 1
 Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
@@ -66,12 +68,14 @@ def open_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
     """
     if sqlite3.sqlite_version_info < (3, 35):
         raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed")
+    _log.debug("SQLite %s opens %s", sqlite3.sqlite_version, path)
     connection = _connect(path)
     try:
         if not _recognise(connection, path):
             _create(connection, path)
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute("PRAGMA secure_delete=FAST")
+        connection.execute("PRAGMA fullfsync=ON")  # macOS: fsync alone leaves data in the disk's cache
         connection.execute("BEGIN IMMEDIATE").execute(
             "ROLLBACK"
         )  # a read-only file shows here, not at the first publish

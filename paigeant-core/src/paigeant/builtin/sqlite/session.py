@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -15,10 +16,10 @@ from ...abc.clock import Clock
 from ...errors import BackendClosed, BackendError, ConfigurationError
 from ...model.message import Publication
 from ...model.store import Entry, Write
-from . import presence
 from .doorbell import Doorbell
 from .lane import Lane
 from .ops import Change, Delete, Disown, Lease, News, Op, check_write, row
+from .presence import Presence, count_consumers, find_dead, forget
 from .reader import Query, Reader
 from .schema import Synchronous, prepare_file
 from .watches import Watches
@@ -43,8 +44,9 @@ class Session:
         self.path, self.clock = path, clock
         self.runtime = path.with_name(path.name + ".d")
         self._namespace = namespace
+        self._synchronous: Synchronous = synchronous
         self._loop, self._process = asyncio.get_running_loop(), os.getpid()
-        self._writer = Writer(path, namespace, synchronous, clock)
+        self._writer: Writer | None = None
         self._reader: Reader | None = None
         self._doorbell = Doorbell(self.runtime)
         self._write_lane, self._read_lane = Lane("paigeant-sqlite-write"), Lane("paigeant-sqlite-read")
@@ -55,16 +57,19 @@ class Session:
 
     async def open(self) -> None:
         """Open the file and the doorbell."""
-        space = await self._write_lane.run(self._open_writer)
-        self._reader = await self._read_lane.run(lambda: Reader(self.path, space, self.clock))
+        await self._write_lane.run(self._open_writer)
+        await self._read_lane.run(self._open_reader)
         if (bell := self._doorbell.fileno) is not None:
             self._loop.add_reader(bell, self._doorbell.listen, self._heard)
 
-    def _open_writer(self) -> int:
+    def _open_writer(self) -> None:
         prepare_file(self.path)
-        space = self._writer.open()
+        self._writer = Writer(self.path, self._namespace, self._synchronous, self.clock)
         self._doorbell.open()
-        return space
+
+    def _open_reader(self) -> None:
+        if self._writer is not None:
+            self._reader = Reader(self.path, self._writer.space, self.clock)
 
     async def close(self) -> None:
         """Finish what was submitted, give back what consumers hold, close everything."""
@@ -90,7 +95,8 @@ class Session:
 
     def _close_writer(self) -> None:
         self._doorbell.close()
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def check(self) -> None:
         """Refuse another event loop and a forked child: both would share a connection unawares.
@@ -136,14 +142,13 @@ class Session:
         """An event that is set whenever the entry may have changed."""
         return self._watches.watching(key)
 
-    async def present(self, queues: Sequence[str]) -> presence.Presence:
-        """Announce a consumer of ``queues``."""
-        lines = [f"{self._namespace}/{queue}" for queue in queues]
-        return await self.call(lambda: presence.Presence(self.runtime, lines))
+    def presence(self, queues: Sequence[str]) -> Presence:
+        """The lock file, to be opened, of a consumer of ``queues``."""
+        return Presence(self.runtime, [f"{self._namespace}/{queue}" for queue in queues])
 
     async def consumers_of(self, queues: Iterable[str]) -> dict[str, int]:
         """How many consumers in all processes serve each of ``queues``."""
-        counts = await self.call(lambda: presence.count_consumers(self.runtime))
+        counts = await self.call(lambda: count_consumers(self.runtime))
         return {queue: counts.get(f"{self._namespace}/{queue}", 0) for queue in queues}
 
     async def call(self, call: Callable[[], T]) -> T:
@@ -168,19 +173,19 @@ class Session:
             self._consumers.discard(consumer)
 
     async def _commit(self, ops: Sequence[Op]) -> Sequence[Any]:
-        results, news = await self._write_lane.run(lambda: self._commit_and_ring(ops))
+        writer = _opened(self._writer)
+
+        def commit_and_ring() -> tuple[list[Any], News]:
+            results, news = writer.commit(ops)
+            self._doorbell.ring(news)
+            return results, news
+
+        results, news = await self._write_lane.run(commit_and_ring)
         self._heard(news)
         return results
 
-    def _commit_and_ring(self, ops: Sequence[Op]) -> tuple[list[Any], News]:
-        results, news = self._writer.commit(ops)
-        self._doorbell.ring(news)
-        return results, news
-
     async def _serve(self, queries: Sequence[Query]) -> Sequence[Any]:
-        reader = self._reader
-        if reader is None:
-            raise BackendClosed("the SQLite instance is not connected")
+        reader = _opened(self._reader)
         return await self._read_lane.run(lambda: reader.serve(queries))
 
     def _heard(self, news: News | None) -> None:
@@ -203,12 +208,13 @@ class Session:
 
     async def _bury(self) -> None:
         """Free at once what dead consumers held; without this their leases would have to end first."""
-        dead = await self.call(lambda: presence.find_dead(self.runtime))
-        for deceased in dead:
-            buried = False
-            try:
-                freed = await self.write(Disown(deceased.owner))
-                buried = True
-                _log.info("consumer %012x died; %d deliveries are free again", deceased.owner, freed)
-            finally:
-                deceased.close(buried=buried)
+        for owner in await self.call(lambda: find_dead(self.runtime)):
+            freed = await self.write(Disown(owner))
+            await self.call(partial(forget, self.runtime, owner))
+            _log.info("consumer %012x died; %d deliveries are free again", owner, freed)
+
+
+def _opened(side: T | None) -> T:
+    if side is None:
+        raise BackendClosed("the SQLite instance is not connected")
+    return side

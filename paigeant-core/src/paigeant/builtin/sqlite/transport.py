@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from ...errors import ConfigurationError
 from ...model.capabilities import Capabilities
 from ...model.message import Message, Publication, QueueStats
 from ...model.store import Write
-from .consumer import SqliteConsumer
+from .consumer import SqliteConsumer, see_through
 from .database import CAPABILITIES, Database
 from .ops import Declare, Lease, Purge, Renew, read_headers, seconds
 from .schema import Synchronous
@@ -45,6 +46,8 @@ class SqliteTransport(Transport):
         self.namespace = namespace
         self._database = Database(Path(path), namespace, synchronous, clock or SystemClock())
         self.data_directory = self._database.path.parent
+        self.location = str(self._database.path)
+        self.location = str(self._database.path)
 
     @property
     def path(self) -> Path:
@@ -85,13 +88,19 @@ class SqliteTransport(Transport):
         if not names or not seconds(lease, "lease") > 0:
             raise ConfigurationError(f"consume needs a queue and a lease over 0 s, not {names!r} and {lease!r}")
         numbers = await session.write(Declare(names, lease))
-        presence = await session.present(names)
-        consumer = SqliteConsumer(session, presence, numbers, lease)
-        with session.consuming(consumer):
-            try:
-                yield consumer
-            finally:
-                await consumer.close()
+        presence = session.presence(names)
+        opening = asyncio.ensure_future(session.call(presence.open))
+        try:
+            await asyncio.shield(opening)
+            consumer = SqliteConsumer(session, presence, numbers, lease)
+            with session.consuming(consumer):
+                try:
+                    yield consumer
+                finally:
+                    await consumer.close()
+        finally:
+            await see_through(opening)  # or the file would be opened, and locked, after we were cancelled
+            presence.close()
 
     async def renew(self, tokens: Collection[str]) -> set[str]:
         """See ``Transport.renew``."""

@@ -33,11 +33,21 @@ _NEXT = "SELECT min((SELECT avail FROM msg WHERE queue = q.value ORDER BY queue,
 _RENEW = """
 UPDATE msg SET avail = ? + (SELECT lease FROM queue WHERE queue.id = msg.queue)
 WHERE id = ? AND owner = ? AND deliveries = ?"""
-_RELEASE = "UPDATE msg SET avail = ?, owner = NULL WHERE id = ? AND owner = ? AND deliveries = ? RETURNING queue"
+_RELEASE = """
+UPDATE msg SET avail = ?, deliveries = deliveries - ?, owner = NULL
+WHERE id = ? AND owner = ? AND deliveries = ? RETURNING queue"""
 _DISOWN = """
 UPDATE msg SET avail = 0, owner = NULL WHERE id IN (
   SELECT m.id FROM queue q CROSS JOIN msg m ON m.queue = q.id AND m.avail > 0 AND m.owner = ?)
 RETURNING queue"""
+_BAD_VALUE = (
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    ValueError,
+    TypeError,
+    OverflowError,
+)
 _RETENTION_PERIOD, _RETENTION_ROWS = 1.0, 200
 
 Result: TypeAlias = Any
@@ -48,30 +58,34 @@ class Writer:
     """Owns the connection that writes. Everything here runs in one thread."""
 
     def __init__(self, path: Path, namespace: str, synchronous: Synchronous, clock: Clock) -> None:
-        self._path, self._namespace, self._clock = path, namespace, clock
+        self._path, self._clock = path, clock
         self._durable: Synchronous = synchronous
         self._mode: Synchronous = synchronous
         self._queues: dict[str, int] = {}
         self._next_retention = 0.0
-
-    def open(self) -> int:
-        """Open the file; give the number of the namespace."""
         try:
-            self._connection = open_writer(self._path, self._durable)
-            self._inode = self._path.stat().st_ino
-            self._begin()
-            self._connection.execute("INSERT OR IGNORE INTO space(name) VALUES (?)", (self._namespace,))
-            ((self.space,),) = self._connection.execute("SELECT id FROM space WHERE name = ?", (self._namespace,))
-            self._connection.execute("COMMIT")
+            self._connection = open_writer(path, synchronous)
+            self._inode = path.stat().st_ino
+            self.space = self._find_space(namespace)
         except (sqlite3.Error, OSError) as exc:
-            self.close()
-            raise translate(exc, self._path) from exc
-        return int(self.space)
+            raise translate(exc, path) from exc
 
     def close(self) -> None:
-        """Close the connection, if it was opened."""
-        if hasattr(self, "_connection"):
+        """Close the connection."""
+        self._connection.close()
+
+    def _find_space(self, namespace: str) -> int:
+        """The number of the namespace, stored if it is new."""
+        try:
+            self._patiently("BEGIN IMMEDIATE")
+            self._connection.execute("INSERT OR IGNORE INTO space(name) VALUES (?)", (namespace,))
+            sql = "SELECT id FROM space WHERE name = ?"
+            ((number,),) = self._connection.execute(sql, (namespace,)).fetchall()
+            self._connection.execute("COMMIT")
+        except BaseException:
             self._connection.close()
+            raise
+        return int(number)
 
     def commit(self, ops: Sequence[Op]) -> tuple[list[Result], News]:
         """Perform ``ops`` in one transaction, as if one after another."""
@@ -79,7 +93,7 @@ class Writer:
             if all(isinstance(op, Claim) for op in ops) and (idle := self._look(ops)) is not None:
                 return idle, News()
             return self._transact(ops)
-        except (sqlite3.DataError, sqlite3.InterfaceError, ValueError, TypeError, OverflowError) as exc:
+        except _BAD_VALUE as exc:
             if len(ops) == 1:
                 raise translate(exc, self._path) from exc
             return self._one_by_one(ops)
@@ -212,13 +226,15 @@ class Writer:
             return Claimed([], self._next(op))
         text = json.dumps([row[0] for row in taken])
         contents = {row[0]: row[1:] for row in self._connection.execute(_CONTENT, (text,)).fetchall()}
-        return Claimed([(*row, *contents[row[0]]) for row in taken])
+        # a row whose content someone removed is delivered empty, to be refused in sight, not to block its queue
+        return Claimed([(*row, *contents.get(row[0], ("", "", b""))) for row in taken])
 
     def _renew(self, lease: Lease, now: float) -> bool:
         return self._connection.execute(_RENEW, (now, *lease)).rowcount == 1
 
     def _release(self, op: Release, now: float, news: News) -> Result:
-        rows = self._connection.execute(_RELEASE, (now + op.delay if op.delay else 0.0, *op.lease)).fetchall()
+        avail = now + op.delay if op.delay else 0.0
+        rows = self._connection.execute(_RELEASE, (avail, not op.received, *op.lease)).fetchall()
         news.queues.update(queue for (queue,) in rows)
         return None if rows else LeaseLost(f"the lease {op.lease.token!r} ended: the message belongs to someone else")
 
