@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from ..model.capabilities import Capabilities
 from . import report
@@ -22,12 +22,12 @@ class Case:
 
     :param rules: rule ids covered.
     :param needs: the capability without which it does not apply.
-    :param threads: it uses threads or processes, hence real time.
+    :param real: it measures the machine, or uses threads or processes: real time only.
     """
 
     rules: tuple[str, ...]
     needs: str | None = None
-    threads: bool = False
+    real: bool = False
 
 
 class Suite:
@@ -77,7 +77,7 @@ class Suite:
         note = ""
         try:
             if reason := self.inapplicable(case):
-                _skip(reason)
+                skip(reason + ("; yet it holds" if report.wanted() and self._holds(body, tmp_path) else ""))
             self._run(body, tmp_path)
             result, note = "passed", "; ".join(self._notes)
         except BaseException as exc:
@@ -86,6 +86,16 @@ class Suite:
         finally:
             suite, subject = _suite_of(type(self)), type(self).__name__.removeprefix("Test")
             report.record(report.Outcome(subject, suite, name, case.rules, result, note))
+
+    def _holds(self, body: Callable[[Any, Any], Awaitable[None]], tmp_path: Path) -> bool:
+        """Whether a test that does not apply would pass."""
+        try:
+            self._run(body, tmp_path)
+        except BaseException as exc:
+            if isinstance(exc, Exception) or _is_skip(exc):
+                return False
+            raise
+        return True
 
     def _run(self, body: Callable[[Any, Any], Awaitable[None]], tmp_path: Path) -> None:
         async def main() -> None:
@@ -97,18 +107,18 @@ class Suite:
 
 
 def conformance(
-    *also: str, needs: str | None = None, threads: bool = False
+    *also: str, needs: str | None = None, real: bool = False
 ) -> Callable[[Callable[[S, Any], Awaitable[None]]], Callable[[S, Path], None]]:
     """Turn a coroutine ``test_<rule>_...(self, prepared)`` into a plain test method.
 
     :param also: further rule ids that it covers.
     :param needs: a capability; the test is skipped where that is not declared.
-    :param threads: it uses threads or processes.
+    :param real: it measures the machine, or uses threads or processes.
     """
 
     def decorate(body: Callable[[S, Any], Awaitable[None]]) -> Callable[[S, Path], None]:
         name = body.__name__
-        case = Case((name.split("_")[1], *also), needs, threads)
+        case = Case((name.split("_")[1], *also), needs, real)
 
         def test(self: S, tmp_path: Path) -> None:
             __tracebackhide__ = True
@@ -127,12 +137,8 @@ def cases(suite: type[Suite]) -> dict[str, Case]:
     return {name: case for name, case in found.items() if isinstance(case, Case)}
 
 
-def skip(reason: str) -> None:
+def skip(reason: str) -> NoReturn:
     """Leave the running test out, visibly."""
-    _skip(reason)
-
-
-def _skip(reason: str) -> None:
     import pytest
 
     pytest.skip(reason)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from types import TracebackType
+from typing import NoReturn
 
 from ..abc import security, serializer, store, transport
 
 _RULE = re.compile(
-    r"\*\*(?P<id>[TSCG]\d\d)\*\*\s+(?P<text>.*?)(?=\*\*[TSCG]\d\d\*\*|\n\s*\n|\n\s*:raises|\Z)", re.DOTALL
+    r"\*\*(?P<id>[TSCGP]\d\d)\*\*\s+(?P<text>.*?)(?=\*\*[TSCGP]\d\d\*\*|\n\s*\n|\n\s*:raises|\Z)", re.DOTALL
 )
 
 
@@ -26,11 +27,12 @@ def _docstrings() -> list[str]:
     return [text for item in [*owners, *members] if isinstance(text := getattr(item, "__doc__", None), str)]
 
 
-def _read(text: str) -> dict[str, str]:
+def read_rules(text: str) -> dict[str, str]:
+    """The rules in a docstring: ``**T64** Never earlier ...``."""
     return {m["id"]: " ".join(m["text"].split()).rstrip("* ") for m in _RULE.finditer(text)}
 
 
-RULES: dict[str, str] = {rule: text for doc in _docstrings() for rule, text in _read(doc).items()}
+RULES: dict[str, str] = {rule: text for doc in _docstrings() for rule, text in read_rules(doc).items()}
 """Each rule id of the contracts with its text."""
 
 
@@ -38,7 +40,13 @@ def check(ok: object, rule: str, observed: str, way_out: str) -> None:
     """Fail unless ``ok``, saying which rule is broken, what was seen and the legitimate way out."""
     __tracebackhide__ = True
     if not ok:
-        raise AssertionError(f"{rule}: {RULES.get(rule, '')}\n  observed: {observed}\n  way out:  {way_out}")
+        fail(rule, observed, way_out)
+
+
+def fail(rule: str, observed: str, way_out: str) -> NoReturn:
+    """Say that ``rule`` is broken."""
+    __tracebackhide__ = True
+    raise AssertionError(f"{rule}: {RULES.get(rule, '')}\n  observed: {observed}\n  way out:  {way_out}")
 
 
 class Refusal:
@@ -61,10 +69,9 @@ class Refusal:
             return False
         seen = "nothing was raised" if exc is None else f"raised {exc!r}"
         try:
-            check(False, self._rule, f"{self._what}: {seen}, not {self._error.__name__}", self._way_out)
+            fail(self._rule, f"{self._what}: {seen}, not {self._error.__name__}", self._way_out)
         except AssertionError as failure:
             raise failure from exc
-        return False
 
 
 refuses = Refusal

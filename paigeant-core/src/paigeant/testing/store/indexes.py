@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from ...abc.store import StateStore
 from ...model.store import KEEP, Entry
 from ..kit import conformance
-from ..rules import check
+from ..rules import check, fail
 from .rig import Rig, StoreCases, now
 
 _TTL = 0.4
@@ -182,7 +182,7 @@ class Indexes(StoreCases):
                 while seen is None or seen.value != b"4":
                     seen = await anext(changes)
         except TimeoutError:
-            check(False, "S20", "5 puts between two looks; the last was never told", "compare with what was told last")
+            fail("S20", "5 puts between two looks; the last was never told", "compare with what was told last")
         finally:
             await changes.aclose()
 

@@ -67,7 +67,7 @@ class Leases(TransportCases):
             lost = await transport.renew([stale.lease_token])
             check(lost == {stale.lease_token}, "T30", f"another has it, renew returned {lost}", "compare the token")
 
-    @conformance(needs="renewable", threads=True)
+    @conformance(needs="renewable", real=True)
     async def test_T31_another_thread_renews_while_the_loop_is_blocked(self, rig: Rig) -> None:
         transport = await rig.open()
         await transport.publish(publication())
@@ -99,7 +99,7 @@ class Leases(TransportCases):
             lost = await transport.renew([delivery.lease_token])
             check(lost == set(), "T32", f"renew returned {lost}", "return an empty set while connected")
 
-    @conformance(needs="persistent_queues", threads=True)
+    @conformance(needs="persistent_queues", real=True)
     async def test_T23_a_killed_consumer_loses_nothing(self, rig: Rig) -> None:
         transport = await rig.open()
         await transport.publish(*(publication(n) for n in range(5)))
@@ -117,7 +117,7 @@ class Leases(TransportCases):
             "let leases end by themselves",
         )
 
-    @conformance(needs="persistent_queues", threads=True)
+    @conformance(needs="persistent_queues", real=True)
     async def test_T10_a_killed_publisher_loses_nothing(self, rig: Rig) -> None:
         await rig.open()
         with Child(self, rig.tmp_path, "publish", str(LONG)) as child:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...abc.transport import Transport
 from ...errors import BackendClosed, BackendError, ConfigurationError
 from ..kit import conformance, skip
-from ..rules import check, refuses
+from ..rules import check, fail, refuses
 from .rig import LONG, Rig, TransportCases, ids, publication
 
 _GUARD = "check at the start of each method that the instance is connected"
@@ -131,16 +131,15 @@ class Lifecycle(TransportCases):
         transport = self.make_unreachable(rig.tmp_path)
         if transport is None:
             skip("make_unreachable() returns None: this backend cannot be out of reach")
-            return
         try:
             await transport.connect()
         except (BackendError, ConfigurationError) as exc:
             check(exc.__cause__, "T03", f"{exc!r} has no cause", "map errors with 'raise ... from exc'")
         except Exception as exc:
-            check(False, "T03", f"connect raised {exc!r}", "map the client library's errors in one function")
+            fail("T03", f"connect raised {exc!r}", "map the client library's errors in one function")
         else:
             await transport.disconnect()
-            check(False, "T03", "connect succeeded", "return an unreachable instance, or None, from make_unreachable()")
+            fail("T03", "connect succeeded", "return an unreachable instance, or None, from make_unreachable()")
 
     @conformance()
     async def test_T06_namespaces_do_not_meet(self, rig: Rig) -> None:
@@ -163,8 +162,8 @@ class Lifecycle(TransportCases):
         transport = await rig.open()
         names = ["a", "a.b", "a-b", "a_b", "a.b.dead", "a..b", "0", "a.", "x" * 105]
         await transport.publish(*(publication(n, name) for n, name in enumerate(names)))
-        for n, name in enumerate(names):
-            found = await rig.collect(transport, name, want=1)
+        everything = await asyncio.gather(*(rig.collect(transport, name, want=1) for name in names))
+        for n, (name, found) in enumerate(zip(names, everything, strict=True)):
             check(
                 ids(found) == [f"m-{n}"],
                 "T06",

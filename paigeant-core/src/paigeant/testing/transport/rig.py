@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
+from ...abc.store import StateStore
 from ...abc.transport import Consumer, Delivery, Transport
 from ...model.message import Message, Publication
 from ..kit import Suite
@@ -50,6 +51,13 @@ class Rig:
         self._stack.push_async_callback(clone.disconnect)
         await clone.connect()
         return clone
+
+    def store(self, transport: Transport) -> StateStore:
+        """The transport's own store, which ``atomic_writes`` needs."""
+        store = transport.state_store()
+        check(store, "T50", "atomic_writes is declared and state_store() is None", "declare atomic_writes=False")
+        assert store is not None
+        return store
 
     @asynccontextmanager
     async def receiving(

@@ -38,7 +38,6 @@ class Settling(TransportCases):
     async def test_T60_a_failed_settle_does_not_acknowledge(self, rig: Rig) -> None:
         if (bad := self._refused()) is None:
             skip("no publication of this backend is refused")
-            return
         transport = await rig.open()
         await transport.publish(publication(1))
         async with rig.receiving(transport, lease=rig.lease) as receiver:
@@ -96,8 +95,7 @@ class Settling(TransportCases):
     @conformance("T13", needs="atomic_writes")
     async def test_T62_settle_is_all_or_nothing(self, rig: Rig) -> None:
         transport = await rig.open()
-        store = transport.state_store()
-        assert store is not None, "checked by T13"
+        store = rig.store(transport)
         revision = await store.put("a/1", b"one")
         await transport.publish(publication(1))
         async with rig.receiving(transport) as receiver:
@@ -119,8 +117,7 @@ class Settling(TransportCases):
     @conformance(needs="atomic_writes")
     async def test_T62_a_lost_lease_writes_nothing(self, rig: Rig) -> None:
         transport = await rig.open()
-        store = transport.state_store()
-        assert store is not None, "checked by T13"
+        store = rig.store(transport)
         await transport.publish(publication(1))
         async with rig.receiving(transport) as receiver:
             stale = await receiver.one("T11")
@@ -138,8 +135,7 @@ class Settling(TransportCases):
     async def test_T62_of_rival_settles_one_wins(self, rig: Rig) -> None:
         first = await rig.open()
         second = await rig.clone(first)
-        store = first.state_store()
-        assert store is not None, "checked by T13"
+        store = rig.store(first)
         revision = await store.put("a/1", b"start")
         await first.publish(*(publication(n) for n in range(10)))
         async with rig.receiving(first) as a, rig.receiving(second) as b:
