@@ -45,6 +45,9 @@ class Transport(ABC):
     data_directory: Path | None = None
     """Scope ``host``: the directory that holds the data; keys of the host are kept beside it."""
 
+    location: str | None = None
+    """Where the data is, for people: an absolute path, or an address without credentials."""
+
     loopback: bool = False
     """Scope ``network``: every address is a loopback one. Known once connected."""
 

@@ -1,1 +1,1 @@
-"""cli"""
+"""The command line (extra ``cli``). Nothing else imports it."""

@@ -1,0 +1,153 @@
+"""``paigeant dispatch``: start a workflow, and follow it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from ..errors import ResultTimeout, StoreRequired, WorkflowError
+from .backend import run, shared_transport
+from .options import Json, Namespace, TransportName
+from .outcomes import exit_code, outcome_json, show_outcome
+from .output import say, show_json, warn
+from .parse import duration, itinerary, variables
+from .progress import Progress, shown
+
+if TYPE_CHECKING:
+    from ..abc import Transport
+    from ..routing import ActivitySpec
+    from ..runtime.client import WorkflowClient
+    from ..runtime.outcome import Outcome, WorkflowStatus
+
+
+def dispatch(
+    activities: Annotated[list[str], typer.Argument(help="Names, in the order in which they run.", show_default=False)],
+    var: Annotated[
+        list[str] | None,
+        typer.Option(help="Variable: name=text or name:=json. Repeatable.", metavar="NAME=VALUE", show_default=False),
+    ] = None,
+    arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Argument of one activity: activity.parameter=text or :=json; a position (2.parameter=...) means "
+            "that step alone. Repeatable.",
+            metavar="ACTIVITY.PARAMETER=VALUE",
+            show_default=False,
+        ),
+    ] = None,
+    result: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Argument from an earlier result: activity.parameter=earlier, or earlier/key/0. Repeatable.",
+            metavar="ACTIVITY.PARAMETER=EARLIER",
+            show_default=False,
+        ),
+    ] = None,
+    correlation_id: Annotated[
+        str | None,
+        typer.Option("--id", help="Correlation id: the same content again is the same workflow.", show_default=False),
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="End as expired after this time (90, 10m, 2h); default 24h.", show_default=False)
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit code 0 if completed, else 1.")] = False,
+    timeout: Annotated[
+        str | None, typer.Option(help="Wait at most this long; the workflow goes on.", show_default=False)
+    ] = None,
+    transport: TransportName = None,
+    namespace: Namespace = None,
+    as_json: Json = False,
+) -> None:
+    """Start a workflow of ACTIVITIES. It is durable once this returns."""
+    specs = itinerary(activities, arg or (), result or ())
+    values = variables(var or ())
+    seconds = duration(timeout, "--timeout")
+    request = _Request(specs, values, correlation_id, duration(expires, "--expires"), wait or seconds is not None)
+    raise typer.Exit(run(_dispatch(request, seconds, transport, namespace, as_json=as_json)))
+
+
+class _Request:
+    def __init__(
+        self,
+        specs: Sequence[ActivitySpec],
+        variables: dict[str, Any],
+        correlation_id: str | None,
+        expires: float | None,
+        wait: bool,
+    ) -> None:
+        self.specs, self.variables, self.wait = specs, variables, wait
+        self.correlation_id, self.expires = correlation_id, expires
+
+
+async def _dispatch(
+    request: _Request, timeout: float | None, name: str | None, namespace: str | None, *, as_json: bool
+) -> int:
+    from ..runtime.dispatcher import WorkflowDispatcher
+
+    async with shared_transport(name, namespace) as transport, WorkflowDispatcher(transport) as dispatcher:
+        if transport.location:
+            say(f"data in {transport.location}")
+        correlation_id = await dispatcher.dispatch_workflow(
+            request.specs,
+            variables=request.variables,
+            correlation_id=request.correlation_id,
+            expires=request.expires,
+        )
+        say(f"dispatched workflow {correlation_id}")
+        unserved = await _unserved(transport, request.specs)
+        for queue in unserved:
+            warn(f"nobody serves queue {queue!r} now; its work waits for a worker that does")
+        facts = {"correlation_id": correlation_id, "unserved": unserved}
+        if not request.wait:
+            show_json(facts) if as_json else typer.echo(correlation_id)
+            return 0
+        outcome = await _wait(transport, correlation_id, request.specs, timeout, live=not as_json)
+        show_json({**facts, **outcome_json(outcome)}) if as_json else show_outcome(outcome)
+        return exit_code(outcome)
+
+
+async def _unserved(transport: Transport, specs: Sequence[ActivitySpec]) -> list[str]:
+    names = list(dict.fromkeys(spec.queue or spec.name for spec in specs))
+    return [name for name, stats in (await transport.queues(*names)).items() if stats.consumers == 0]
+
+
+async def _wait(
+    transport: Transport, correlation_id: str, specs: Sequence[ActivitySpec], timeout: float | None, *, live: bool
+) -> Outcome:
+    from ..runtime.client import WorkflowClient
+
+    progress = Progress([spec.name for spec in specs])
+    try:
+        async with asyncio.timeout(timeout), WorkflowClient(transport) as client:
+            with shown(progress, live=live and sys.stderr.isatty()) as tell:
+                try:
+                    async for status in _changes(client, correlation_id):
+                        tell(status, await client.history(correlation_id))
+                except StoreRequired:
+                    say("without a state store there is no progress to show; waiting for the end")
+            return await client.outcome(correlation_id)
+    except TimeoutError:
+        raise ResultTimeout(
+            f"workflow {correlation_id!r} has not ended within {timeout:g} s; it goes on: "
+            f"paigeant workflows result {correlation_id}"
+        ) from None
+    except asyncio.CancelledError:
+        say(f"the workflow goes on: paigeant workflows result {correlation_id}")
+        raise
+
+
+async def _changes(client: WorkflowClient, correlation_id: str) -> AsyncGenerator[WorkflowStatus, None]:
+    """Until it has ended. A parked workflow waits for a person, so waiting for it here would have no end."""
+    async with aclosing(cast("AsyncGenerator[WorkflowStatus, None]", client.watch(correlation_id))) as changes:
+        async for status in changes:
+            yield status
+            if status.state == "parked":
+                raise WorkflowError(
+                    f"workflow {correlation_id!r} is parked ({status.parked}); put it back to work with: "
+                    f"paigeant workflows resume {correlation_id}"
+                )

@@ -1,0 +1,96 @@
+"""What commands print: results on stdout, everything said beside them on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
+
+from ..errors import PaigeantWarning
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+UNBOUNDED = 10_000
+"""Columns where nobody looks at a screen: what is piped is never wrapped or cut."""
+
+
+def printable(value: object) -> str:
+    """Text that cannot move the cursor or hide itself: what came from a broker is shown, not obeyed."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(value))
+
+
+def say(text: str) -> None:
+    """A line on stderr."""
+    typer.echo(text, err=True)
+
+
+def warn(text: str) -> None:
+    """A yellow line on stderr."""
+    typer.secho(f"warning: {text}", fg="yellow", err=True)
+
+
+def complain(text: str) -> None:
+    """A red line on stderr."""
+    typer.secho(f"error: {text}", fg="red", err=True)
+
+
+def show_json(value: object) -> None:
+    """One JSON document on stdout; ASCII, so that no terminal obeys what is in it."""
+    indent = 2 if sys.stdout.isatty() else None
+    typer.echo(json.dumps(value, indent=indent, default=_plain))
+
+
+def show_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on stdout."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    console = Console(width=None if terminal else UNBOUNDED, highlight=False)
+    console.print(table(headings, rows))
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A plain table; cells are text, never markup, and are folded rather than cut."""
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        made.add_column(heading, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(printable(cell)) for cell in row))
+    return made
+
+
+def count(value: int | None) -> str:
+    """A number, or ``?`` where the backend cannot tell."""
+    return "?" if value is None else str(value)
+
+
+def install_warnings() -> None:
+    """Show Paigeant's own warnings as one line, without the place in the code that raised them."""
+    default = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, PaigeantWarning):
+            warn(str(message))
+        else:
+            default(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
+
+
+def _plain(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,172 @@
+"""What ``paigeant worker TARGET`` serves: a module, an object in one, or a file."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from ..errors import ConfigurationError, PaigeantError
+from .output import say
+
+if TYPE_CHECKING:
+    from ..runtime.activity import Activity
+    from ..runtime.worker import Worker
+
+    Served: TypeAlias = Worker | list[Activity[..., Any]]
+
+FRAMES = 5
+"""Of the user's own code, shown when an import fails."""
+
+
+def load(target: str) -> Served:
+    """Find what to serve.
+
+    :param target: ``module``, ``module:name``, ``path/file.py`` or ``path/file.py:name``. Without a name:
+        all activities that the module has at its top level. A name is a worker, an activity, a list of
+        activities, or a function that returns one of these.
+    :raises ConfigurationError: it cannot be imported, or has nothing to serve.
+    """
+    place, colon, name = target.partition(":")
+    if not place or (colon and not name):
+        raise ConfigurationError(f"target {target!r}: expected module, module:name or path/file.py[:name]")
+    module = _module(place)
+    return _named(module, place, name) if name else _activities(module, place)
+
+
+def _module(place: str) -> ModuleType:
+    _importable(Path.cwd())
+    path = Path(place)
+    if path.suffix == ".py" or len(path.parts) > 1:
+        return _imported(place, lambda: _file(path))
+    try:
+        known = importlib.util.find_spec(place) is not None
+    except ModuleNotFoundError as exc:
+        known = not _missing(exc, place)
+    except (ImportError, ValueError) as exc:
+        raise ConfigurationError(f"module {place!r} cannot be imported: {exc}") from exc
+    except Exception:
+        known = True  # A parent package failed: importing it again shows how.
+    if not known:
+        raise ConfigurationError(
+            f"no module {place!r}, neither in {str(Path.cwd())!r} nor installed; "
+            "name a module (app), an object in one (app:worker) or a file (path/app.py)"
+        )
+    return _imported(place, lambda: importlib.import_module(place))
+
+
+def _missing(exc: ModuleNotFoundError, place: str) -> bool:
+    """Whether the module itself is missing, and not one that it imports."""
+    return exc.name is not None and (place == exc.name or place.startswith(f"{exc.name}."))
+
+
+def _importable(directory: Path) -> None:
+    if str(directory) not in sys.path:
+        sys.path.insert(0, str(directory))
+
+
+def _file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ConfigurationError(f"no file {str(path)!r} in {str(Path.cwd())!r}")
+    _importable(path.resolve().parent)
+    name = path.stem if path.stem.isidentifier() and path.stem not in sys.modules else f"_paigeant_{abs(hash(path))}"
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise ConfigurationError(f"{str(path)!r} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # as an import does: pydantic and pickle look it up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def _imported(place: str, load: Any) -> ModuleType:
+    try:
+        module: ModuleType = load()
+    except PaigeantError:
+        raise
+    except (Exception, SystemExit) as exc:
+        say(_brief(exc))
+        raise ConfigurationError(f"importing {place!r} raised {type(exc).__name__}: {exc}") from exc
+    return module
+
+
+def _brief(exc: BaseException) -> str:
+    """The traceback without the machinery of imports, and not more than the last frames."""
+    kept = [frame for frame in traceback.extract_tb(_user_part(exc.__traceback__)) if "importlib" not in frame.filename]
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(kept[-FRAMES:])]
+    return "".join([*lines, *traceback.format_exception_only(exc)]).rstrip()
+
+
+def _user_part(tb: TracebackType | None) -> TracebackType | None:
+    while tb is not None and tb.tb_frame.f_code.co_filename == __file__:
+        tb = tb.tb_next
+    return tb
+
+
+def _activities(module: ModuleType, place: str) -> list[Activity[..., Any]]:
+    from ..runtime.activity import Activity
+    from ..runtime.worker import Worker
+
+    values = vars(module)
+    found: list[Activity[..., Any]] = []
+    for value in values.values():
+        if isinstance(value, Activity) and not any(value is one for one in found):
+            found.append(cast("Activity[..., Any]", value))
+    if found:
+        return found
+    workers = [name for name, value in values.items() if isinstance(value, Worker)]
+    if workers:
+        raise ConfigurationError(f"{place!r} has no activities, but a worker: use {place}:{workers[0]}")
+    raise ConfigurationError(f"{place!r} has nothing to serve: decorate functions with @activity, or name a worker")
+
+
+def _named(module: ModuleType, place: str, name: str) -> Served:
+    value: Any = module
+    for part in name.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            has = ", ".join(sorted(key for key in vars(module) if not key.startswith("_"))) or "nothing"
+            raise ConfigurationError(f"{place!r} has no {name!r}; it has: {has}") from None
+    return _served(value, f"{place}:{name}")
+
+
+def _served(value: Any, where: str) -> Served:
+    from ..runtime.activity import Activity
+    from ..runtime.worker import Worker
+
+    if inspect.iscoroutinefunction(value):
+        raise ConfigurationError(f"{where!r} is an async function; make it a plain one that returns a Worker")
+    if callable(value) and not isinstance(value, (Activity, type)):
+        value = _called(value, where)
+    if isinstance(value, Worker):
+        return value
+    if isinstance(value, Activity):
+        return [value]
+    items: list[Any] = _items(value)
+    if items and all(isinstance(item, Activity) for item in items):
+        return items
+    raise ConfigurationError(
+        f"{where!r} is a {type(value).__name__}; expected a Worker, activities, or a function that returns one of these"
+    )
+
+
+def _items(value: object) -> list[Any]:
+    iterable = isinstance(value, Iterable) and not isinstance(value, (str, bytes, type))
+    return list(cast("Iterable[Any]", value)) if iterable else []
+
+
+def _called(function: Any, where: str) -> Any:
+    try:
+        return function()
+    except PaigeantError:
+        raise
+    except Exception as exc:
+        say(_brief(exc))
+        raise ConfigurationError(f"calling {where!r} raised {type(exc).__name__}: {exc}") from exc

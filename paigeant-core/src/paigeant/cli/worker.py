@@ -1,0 +1,156 @@
+"""``paigeant worker``: serve activities until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import logs
+from .backend import check_shared, run
+from .options import Json, Namespace, TransportName
+from .output import show_json
+from .parse import duration, environment
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from ..runtime.worker import Worker
+
+log = logging.getLogger("paigeant.worker")
+
+PATIENCE = 2.0
+"""Seconds that whatever is left has once the worker has stopped, or was told to for the second time."""
+
+
+def worker(
+    target: Annotated[
+        str, typer.Argument(help="module, module:name, or path/file.py[:name]", metavar="TARGET", show_default=False)
+    ],
+    transport: TransportName = None,
+    namespace: Namespace = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Activities at the same time; default 100.", show_default=False)
+    ] = None,
+    lease: Annotated[
+        str | None, typer.Option(help="Time until a lost worker's work is taken over; default 30s.", show_default=False)
+    ] = None,
+    grace: Annotated[
+        str | None, typer.Option(help="Time for running activities when stopping; default 30s.", show_default=False)
+    ] = None,
+    log_level: Annotated[logs.Level, typer.Option(help="Least severe line to log.")] = logs.Level.INFO,
+    log_format: Annotated[logs.Format, typer.Option(help="How a line is written.")] = logs.Format.TEXT,
+    as_json: Json = False,
+) -> None:
+    """Serve the activities of a module, or a worker.
+
+    The options are settings of this process (PAIGEANT_CONCURRENCY and so on): what the code of a worker
+    states itself counts more. SIGTERM or Ctrl-C drains: running activities finish within the grace period,
+    the rest is given back. A second signal stops at once.
+    """
+    logs.configure(log_level, logs.Format.JSON if as_json else log_format)
+    options = {
+        "transport": transport,
+        "namespace": namespace,
+        "concurrency": concurrency,
+        "lease": duration(lease, "--lease"),
+        "grace": duration(grace, "--grace"),
+    }
+    with _settings(environment(options)):
+        made = _worker(target)
+        check_shared(made.transport)
+        _announce(made, as_json=as_json)
+        # What activities print must not mix with the JSON on stdout.
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            raise typer.Exit(run(serve(made)))
+
+
+def _worker(target: str) -> Worker:
+    from ..runtime.transports import get_transport
+    from ..runtime.worker import Worker
+    from .targets import load
+
+    found = load(target)
+    return found if isinstance(found, Worker) else Worker(get_transport(), found)
+
+
+def _announce(worker: Worker, *, as_json: bool) -> None:
+    facts: dict[str, Any] = {
+        "worker": worker.name,
+        "namespace": worker.transport.namespace,
+        "location": worker.transport.location,
+        "activities": sorted(worker.activities),
+        "queues": list(worker.queues),
+    }
+    if as_json:
+        show_json(facts)
+    place = f", data in {worker.transport.location}" if worker.transport.location else ""
+    log.info("worker %s, namespace %s%s", worker.name, worker.transport.namespace, place)
+
+
+async def serve(worker: Worker) -> int:
+    """Run the worker until SIGTERM or SIGINT.
+
+    :returns: 0 after a drain; 128 and the number of the signal after a second one.
+    """
+    received: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        # A handler of the interpreter, not of the loop: it runs even while an activity blocks the loop.
+        received.append(number)
+        if len(received) == 2:
+            _leave_soon(128 + number)
+        loop.call_soon_threadsafe(worker.stop)
+
+    with _handlers(stop):
+        await worker.run()
+    code = 128 + received[-1] if len(received) > 1 else 0
+    _leave_soon(code)
+    return code
+
+
+def _leave_soon(code: int) -> None:
+    """End the process even if plain functions go on in their threads, which Python would wait for without
+    end: their work was given back already."""
+    timer = threading.Timer(PATIENCE, _leave, [code])
+    timer.daemon = True
+    timer.start()
+
+
+def _leave(code: int) -> None:
+    log.warning("something did not stop within %g s; the process ends without it", PATIENCE)
+    sys.stdout.flush()
+    os._exit(code)
+
+
+@contextlib.contextmanager
+def _handlers(handler: Callable[[int, FrameType | None], None]) -> Generator[None, None, None]:
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+@contextlib.contextmanager
+def _settings(values: Mapping[str, str]) -> Generator[None, None, None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
