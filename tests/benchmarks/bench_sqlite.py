@@ -29,7 +29,9 @@ LEASE = 30.0
 
 
 def successor(number: int) -> Publication:
-    return Publication(QUEUES[number % 3], Message(f"message-{number:032d}", BODY, {"content-type": "application/jose"}))
+    return Publication(
+        QUEUES[number % 3], Message(f"message-{number:032d}", BODY, {"content-type": "application/jose"})
+    )
 
 
 async def hops(path: Path, flights: int, seconds: float) -> dict[str, float]:
@@ -73,12 +75,12 @@ def bare(path: Path, flights: int, seconds: float) -> dict[str, float]:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("CREATE TABLE q(id INTEGER PRIMARY KEY, step TEXT, lease REAL, mid TEXT, headers TEXT, body BLOB)")
+    connection.execute(
+        "CREATE TABLE q(id INTEGER PRIMARY KEY, step TEXT, lease REAL, mid TEXT, headers TEXT, body BLOB)"
+    )
     connection.execute("CREATE INDEX ready ON q(id) WHERE lease = 0")
     connection.execute("CREATE TABLE kv(key TEXT PRIMARY KEY, revision INTEGER, value BLOB, expires REAL)")
-    claim = (
-        "UPDATE q SET lease = ? WHERE id IN (SELECT id FROM q WHERE lease = 0 ORDER BY id LIMIT ?) RETURNING id, mid, body"
-    )
+    claim = "UPDATE q SET lease = ? WHERE id IN (SELECT id FROM q WHERE lease = 0 ORDER BY id LIMIT ?) RETURNING id, mid, body"
     insert = "INSERT INTO q(step, lease, mid, headers, body) VALUES ('a', 0, ?, '{}', ?)"
     put = "INSERT OR REPLACE INTO kv VALUES (?, 1, ?, ?)"
     connection.execute("BEGIN IMMEDIATE")

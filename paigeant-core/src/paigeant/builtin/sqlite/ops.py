@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import isnan
+from math import inf
 from typing import NamedTuple, TypeAlias
 
 from ...errors import ConfigurationError, MessageTooLarge
@@ -139,7 +139,7 @@ class News:
 def seconds(value: float, what: str) -> float:
     """``value`` if it is a usable number of seconds, never negative."""
     if not value >= 0:  # or NaN, which SQLite would store as NULL
-        if isnan(value):
+        if not value >= -inf:
             raise ConfigurationError(f"{what} is not a number")
         return 0.0
     return value
@@ -176,7 +176,7 @@ def check_write(write: Write) -> Write:
     if write.value is not KEEP:
         _check_bytes(write.value, "value of", write.key)
     for value, what in ((write.due, "due"), (write.ttl, "ttl")):
-        if value is not None and isnan(value):
+        if value is not None and not value >= -inf:  # NaN, and not a huge integer either
             raise ConfigurationError(f"{what} of {write.key!r} is not a number")
     return write
 
