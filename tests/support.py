@@ -35,7 +35,7 @@ STORED: tuple[Mode, ...] = ("shared", "separate")
 
 QUICK = RetryPolicy(attempts=3, first_delay=0.01, max_delay=0.02)
 NO_RETRY = RetryPolicy(attempts=1)
-PATIENCE = 30.0
+PATIENCE = 15.0
 """Upper bound of every wait: reached only by a test that fails."""
 
 

@@ -84,9 +84,7 @@ async def test_result_of_follows_its_path(bed: Bed, path: tuple[str | int, ...],
 
 
 @pytest.mark.parametrize("path", [("nowhere",), ("address", "lines", 9), ("address", "city", "x"), (0,)])
-async def test_a_path_that_leads_nowhere_is_a_permanent_fault(
-    memory: Bed, path: tuple[str | int, ...]
-) -> None:
+async def test_a_path_that_leads_nowhere_is_a_permanent_fault(memory: Bed, path: tuple[str | int, ...]) -> None:
     slip = [ActivitySpec("make-account"), ActivitySpec("echo", {"value": ResultOf("make-account", *path)})]
     outcome = await memory.run(slip, make_account, echo)
     assert outcome.status == "failed"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -25,7 +23,8 @@ from ..routing.itinerary import ActivitySpec, build_steps, revision_ids
 from .binding import Signature, plain
 from .compensation import Compensations
 from .context import ActivityContext, Variables
-from .redaction import describe
+from .redaction import class_name, describe
+from .threads import in_thread
 from .values import Outbox, Values
 
 if TYPE_CHECKING:
@@ -56,7 +55,6 @@ class Host:
     activities: Mapping[str, Activity[..., Any]]
     deps: Any
     middleware: Sequence[Middleware]
-    threads: Executor
 
 
 class Execution:
@@ -155,9 +153,7 @@ class Execution:
         async def run() -> Any:
             if is_async:
                 return await function(**arguments)
-            copy = contextvars.copy_context()
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._host.threads, lambda: copy.run(function, **arguments))
+            return await in_thread(lambda: function(**arguments), f"paigeant-activity {self._activity.name}")
 
         call: Callable[[], Awaitable[Any]] = run
         for middleware in reversed(self._host.middleware):
@@ -218,7 +214,7 @@ class Execution:
         comp = None
         if self._claim.next.direction == "do":
             comp = await self._compensations.collect(self.outbox)
-        return Failed(type(exc).__name__, digest, kind, delay, comp)
+        return Failed(class_name(exc), digest, kind, delay, comp)
 
     def refuse(self, result: Succeeded | Failed, exc: Exception) -> Failed:
         """What the activity asked for cannot be: a permanent fault in place of its result."""
@@ -227,7 +223,7 @@ class Execution:
         self.outbox.blobs.clear()
         if comp is not None and kept is not None:
             self.outbox.blobs[comp.h] = kept
-        return Failed(type(exc).__name__, self.outbox.add_text(describe(exc)), "permanent", None, comp)
+        return Failed(class_name(exc), self.outbox.add_text(describe(exc)), "permanent", None, comp)
 
     def text_of(self, result: Succeeded | Failed) -> str:
         """The redacted text of a failure."""

@@ -40,6 +40,19 @@ def describe(error: BaseException) -> str:
     current: BaseException | None = error
     while current is not None and id(current) not in seen and len(parts) < 4:
         seen.add(id(current))
-        parts.append(f"{type(current).__name__}: {current}" if str(current) else type(current).__name__)
+        name, text = class_name(current), _text(current)
+        parts.append(f"{name}: {text}" if text else name)
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return redact(" <- ".join(parts))
+
+
+def class_name(error: BaseException) -> str:
+    """The name of its class, which is never empty here: ``type("", (Exception,), {})`` is possible."""
+    return type(error).__name__ or "Exception"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as exc:
+        return f"(its text cannot be had: {class_name(exc)})"

@@ -10,7 +10,6 @@ import secrets
 import signal
 import socket
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -151,10 +150,9 @@ class Worker:
             for observer in observers:
                 await enter(stack, observer)
             slots = self._concurrency or env.settings.concurrency
-            threads = stack.enter_context(_threads(slots))
             lease = self._lease or env.settings.lease
             heartbeat = await stack.enter_async_context(Heartbeat(env, lease))
-            host = Host(self.activities, deps, self._middleware, threads)
+            host = Host(self.activities, deps, self._middleware)
             runner = HopRunner(
                 env,
                 protocol_for(env, lease),
@@ -276,16 +274,6 @@ async def _sweeping(env: Environment) -> AsyncGenerator[None]:
     finally:
         task.cancel()
         await asyncio.wait([task])
-
-
-@contextmanager
-def _threads(limit: int) -> Generator[ThreadPoolExecutor]:
-    """Threads of plain activities. Not waited for at the end: a thread cannot be interrupted."""
-    executor = ThreadPoolExecutor(limit, thread_name_prefix="paigeant-activity")
-    try:
-        yield executor
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager
