@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 
-from paigeant.envelope import Security, body
+from paigeant.envelope import Security, body, open_envelope
 from paigeant.errors import (
     ConfigurationError,
+    Expired,
+    LimitExceeded,
     PolicyNotSatisfied,
     SignerUnavailable,
     UntrustedSigner,
 )
 
-from .records_kit import NOW, Key, dispatched, done, forgetful, reopened, signed
+from .records_kit import LIMIT, NOW, Key, dispatched, done, message, reopened, signed
 
 A, B = Key("a-key", "acme"), Key("b-key", "auditor")
 
@@ -202,31 +204,53 @@ async def test_signed_and_unsigned_do_not_mix() -> None:
         await reopened(await dispatched(signed(A)), unsigned)
 
 
+class Counting(Key):
+    """Counts its verifications."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.verified = 0
+
+    async def verify(self, signing_input: bytes, signature: bytes) -> bool:
+        self.verified += 1
+        return await super().verify(signing_input, signature)
+
+
 async def test_what_was_verified_is_remembered_and_only_that() -> None:
-    calls: list[bytes] = []
-
-    class Counting(Key):
-        async def verify(self, signing_input: bytes, signature: bytes) -> bool:
-            calls.append(signing_input)
-            return await super().verify(signing_input, signature)
-
     key = Counting()
-    security = forgetful(signed(key))
-    sealed = await done(await dispatched(signed(Key())), signed(Key()))
-    from paigeant.envelope import open_envelope
-
-    from .records_kit import LIMIT, message
-
+    reader, other = signed(key), signed(Key())
+    sealed = await done(await dispatched(other), other)
     for _ in range(3):
-        assert (await open_envelope(message(sealed), security, now=NOW, limit=LIMIT)).slip == sealed.slip
-    assert len(calls) == 2
-    further = await done(sealed, signed(Key()))
-    await open_envelope(message(further), security, now=NOW, limit=LIMIT)
-    assert len(calls) == 3
+        assert (await open_envelope(message(sealed), reader, now=NOW, limit=LIMIT)).slip == sealed.slip
+    assert key.verified == 2
+    await open_envelope(message(await done(sealed, other)), reader, now=NOW, limit=LIMIT)
+    assert key.verified == 3
+
+
+async def test_what_it_sealed_itself_is_not_even_parsed() -> None:
+    security = signed(key := Counting())
+    sealed = await dispatched(security)
+    made = key.verified
+    assert await open_envelope(message(sealed), security, now=NOW, limit=LIMIT) is sealed
+    assert key.verified == made
+    again = await open_envelope(message(sealed), security, now=NOW, limit=LIMIT)
+    assert again == sealed
+    assert again is not sealed
+
+
+async def test_what_it_sealed_itself_still_has_limits_and_an_expiry() -> None:
+    for limits, error in (({"now": NOW, "limit": 100}, LimitExceeded), ({"now": NOW + 10**6, "limit": LIMIT}, Expired)):
+        security = signed()
+        with pytest.raises(error):
+            await open_envelope(message(await dispatched(security)), security, **limits)
 
 
 async def test_what_is_remembered_is_bounded() -> None:
     security = signed()
     for n in range(520):
-        await done(await dispatched(security, variables={"n": n}), security)
-    assert len(security.verified._chains) == 512
+        await dispatched(security, variables={"n": n})
+    assert len(security.verified._chains) == len(security.verified._sealed) == 512
+    await dispatched(security, variables={"huge": "x" * 20_000})
+    large = await dispatched(security, *["a"] * 200)
+    assert not {large.tip} & security.verified._chains.keys()
+    assert max(map(len, security.verified._sealed)) <= 16 * 1024

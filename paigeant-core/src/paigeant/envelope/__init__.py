@@ -1,5 +1,6 @@
 """The envelope: open (bytes to verified slip) and seal (transition to signed bytes)."""
 
+from .chain import Opened
 from .digest import b64url, sha, unb64url
 from .frame import (
     ATTEMPT_HEADER,
@@ -15,7 +16,7 @@ from .frame import (
     read_envelope,
     write_envelope,
 )
-from .opening import Opened, open_envelope
+from .opening import open_envelope
 from .sealing import body, content_digest, seal_hop, seal_origin
 from .security import Security
 from .values import Codecs

@@ -1,20 +1,53 @@
-"""Chains that were verified, remembered: the next hop of a workflow verifies only what is new.
+"""Verified envelopes, and the memory of those this process has verified or made.
 
 The digest of a record covers its payload, its signatures and, through ``prev``, everything before it.
-So a known digest is a chain that this process has verified under this policy, byte for byte.
+So a known digest is a chain that this process has verified under this policy, byte for byte, and the
+next hop of a workflow verifies only what is new. A worker that receives what it has sealed itself,
+again byte for byte, need not even parse it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..model.records import Hop
 from ..routing import Slip
-from .frame import Record
+from .frame import Envelope, Record
 
-_MAX_CHAINS = 512
-_MAX_PAYLOAD = 16 * 1024
+_MAX_ENTRIES = 512
+_MAX_SIZE = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A verified envelope: what it says, and the records that say it."""
+
+    envelope: Envelope
+    slip: Slip
+    hops: tuple[Hop, ...]
+
+    @property
+    def tip(self) -> str:
+        """Digest of the last record, signatures included: ``prev`` of the next one."""
+        return self._last.digest
+
+    @property
+    def head(self) -> str:
+        """Digest of the payload of the last record: what a cursor remembers."""
+        return self._last.head
+
+    def heads(self, position: int) -> str:
+        """Payload digest of the record at ``position``: 0 is the origin, ``n`` the hop of ``seq`` n-1.
+
+        :raises IndexError: there is none.
+        """
+        return self.envelope.origin.head if position == 0 else self.envelope.chain[position - 1].head
+
+    @property
+    def _last(self) -> Record:
+        return self.envelope.chain[-1] if self.envelope.chain else self.envelope.origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +58,17 @@ class VerifiedChain:
     hops: tuple[Hop, ...]
     slip: Slip
 
+    def opened(self, blobs: Mapping[str, bytes], ext: Mapping[str, Any]) -> Opened:
+        """Together with values that are verified, too."""
+        return Opened(Envelope(self.records[0], self.records[1:], blobs, ext), self.slip, self.hops)
 
-class VerifiedChains:
-    """The latest verified chains, by the digest of their last record; bounded."""
+
+class Verified:
+    """The latest verified chains and sealed bodies of one process; bounded, the oldest give way."""
 
     def __init__(self) -> None:
         self._chains: dict[str, VerifiedChain] = {}
+        self._sealed: dict[bytes, Opened] = {}
 
     def longest(self, records: Sequence[Record]) -> VerifiedChain | None:
         """The longest known chain that these records begin with."""
@@ -41,9 +79,22 @@ class VerifiedChains:
         return None
 
     def add(self, chain: VerifiedChain) -> None:
-        """Remember it; the oldest gives way. Unusually large records are not kept."""
-        if len(chain.records[-1].payload) > _MAX_PAYLOAD:
+        """Remember it. Unusually large records are not kept."""
+        if len(chain.records[-1].payload) > _MAX_SIZE:
             return
         self._chains[chain.records[-1].digest] = chain
-        if len(self._chains) > _MAX_CHAINS:
+        if len(self._chains) > _MAX_ENTRIES:
             del self._chains[next(iter(self._chains))]
+
+    def recall(self, body: bytes) -> Opened | None:
+        """What this process has sealed as exactly these bytes. Told once: it is rarely received again."""
+        return self._sealed.pop(body, None)
+
+    def sealed(self, sealed: Opened) -> None:
+        """Remember it. Unusually large bodies are not kept."""
+        body = sealed.envelope.body
+        if len(body) > _MAX_SIZE:
+            return
+        self._sealed[body] = sealed
+        if len(self._sealed) > _MAX_ENTRIES:
+            del self._sealed[next(iter(self._sealed))]

@@ -64,7 +64,7 @@ class Record:
         return f'{{"payload":{_json(self.payload)},"signatures":[{signatures}]}}'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Envelope:
     """What travels.
 
@@ -81,6 +81,19 @@ class Envelope:
     def records(self) -> tuple[Record, ...]:
         """Origin and chain."""
         return (self.origin, *self.chain)
+
+    @cached_property
+    def body(self) -> bytes:
+        """The bytes that ``read_envelope`` reads. Records keep theirs; UTF-8 values travel as they are."""
+        parts = ['{"v":1,"origin":', self.origin.text, ',"chain":[']
+        parts += ",".join([record.text for record in self.chain]), "]"
+        if self.blobs:
+            blobs = [f'"{digest}":{_blob_text(data)}' for digest, data in self.blobs.items()]
+            parts += ',"blobs":{', ",".join(blobs), "}"
+        if self.ext:
+            parts += ',"ext":', _json(self.ext)
+        parts.append("}")
+        return "".join(parts).encode()
 
 
 def read_envelope(body: bytes, *, limit: int = DEFAULT_LIMIT) -> Envelope:
@@ -111,16 +124,8 @@ def read_envelope(body: bytes, *, limit: int = DEFAULT_LIMIT) -> Envelope:
 
 
 def write_envelope(envelope: Envelope) -> bytes:
-    """The bytes that ``read_envelope`` reads. Records keep theirs; UTF-8 values travel as they are."""
-    parts = ['{"v":1,"origin":', envelope.origin.text, ',"chain":[']
-    parts += ",".join(record.text for record in envelope.chain), "]"
-    if envelope.blobs:
-        blobs = (f'"{digest}":{_blob_text(data)}' for digest, data in envelope.blobs.items())
-        parts += ',"blobs":{', ",".join(blobs), "}"
-    if envelope.ext:
-        parts += ',"ext":', _json(envelope.ext)
-    parts.append("}")
-    return "".join(parts).encode()
+    """The bytes of an envelope."""
+    return envelope.body
 
 
 def _blob_text(data: bytes) -> str:

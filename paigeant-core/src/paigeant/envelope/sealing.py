@@ -13,10 +13,10 @@ from ..errors import Expired, InvalidWorkflow, LimitExceeded, PayloadMismatch, S
 from ..model.names import check_correlation_id
 from ..model.records import Claims, Hop, Origin, RevisionGrant, Step, StepItem, ValueRef
 from ..routing import HopDraft, start
-from .chain import VerifiedChain
+from .chain import Opened, VerifiedChain
 from .digest import sha
-from .frame import MAX_RECORDS, write_envelope
-from .opening import Opened, carried, follow, opened, read_claims
+from .frame import MAX_RECORDS
+from .opening import carried, follow, read_claims
 from .security import Security
 from .signatures import sign
 
@@ -70,8 +70,7 @@ async def seal_origin(
     record = await sign(payload, "origin", security)
     origin = read_claims(record, Origin, security.kids, security)
     chain = VerifiedChain((record,), (), start(origin))
-    security.verified.add(chain)
-    return opened(chain, _carried(chain, {}, blobs), ext or {})
+    return _sealed(chain, _carried(chain, {}, blobs), ext or {}, security)
 
 
 async def seal_hop(
@@ -100,14 +99,12 @@ async def seal_hop(
     after = follow(slip, hop, before.tip, security)
     record = await sign(_payload(hop), "hop", security)
     chain = VerifiedChain((*before.envelope.records, record), (*before.hops, hop), after)
-    sealed = opened(chain, _carried(chain, before.envelope.blobs, blobs), before.envelope.ext)
-    security.verified.add(chain)
-    return sealed
+    return _sealed(chain, _carried(chain, before.envelope.blobs, blobs), before.envelope.ext, security)
 
 
 def body(sealed: Opened) -> bytes:
     """The bytes of the message."""
-    return write_envelope(sealed.envelope)
+    return sealed.envelope.body
 
 
 def content_digest(origin: Origin) -> str:
@@ -119,6 +116,13 @@ def content_digest(origin: Origin) -> str:
         mode="json", by_alias=True, exclude_none=True, exclude={"iat", "exp", "dl", "policy", "signers"}
     )
     return sha(b"paigeant/content/1\n" + json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _sealed(chain: VerifiedChain, blobs: Mapping[str, bytes], ext: Mapping[str, Any], security: Security) -> Opened:
+    sealed = chain.opened(blobs, ext)
+    security.verified.add(chain)
+    security.verified.sealed(sealed)
+    return sealed
 
 
 def _hop(before: Opened, draft: HopDraft, security: Security, iat: int) -> Hop:

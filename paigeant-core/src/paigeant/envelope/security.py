@@ -11,7 +11,7 @@ from typing import Literal, Self
 from ..abc import Signer, Verifier
 from ..errors import ConfigurationError, PaigeantError, PolicyNotSatisfied
 from ..model.names import check_namespace
-from .chain import VerifiedChains
+from .chain import Verified
 from .digest import sha
 from .frame import MAX_SIGNATURES
 from .signatures import KID, sign, verify
@@ -49,7 +49,7 @@ class Security:
     store: str = ""
     unsigned: bool = False
     other_policy: Literal["warn", "reject"] = "warn"
-    verified: VerifiedChains = field(default_factory=VerifiedChains, init=False, repr=False)
+    verified: Verified = field(default_factory=Verified, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_namespace(self.namespace)

@@ -23,6 +23,7 @@ from ..errors import (
     UnknownKey,
 )
 from .digest import b64url, unb64url
+from .eager import within
 from .frame import Record, Signature
 from .strict_json import loads
 
@@ -73,11 +74,9 @@ async def _sign_all(text: str, kind: Kind, security: Security) -> list[Signature
 async def _sign(signer: Signer, text: str, kind: Kind, security: Security) -> Signature:
     """One signature, verified at once: what we publish, everybody can verify."""
     protected = _protected(signer.alg, signer.kid, kind)
-    signing_input = f"{protected}.{text}".encode("ascii")
+    job = _signed(signer, security.verifiers[signer.kid], f"{protected}.{text}".encode("ascii"))
     try:
-        async with asyncio.timeout(security.sign_timeout):
-            raw = await signer.sign(signing_input)
-            valid = await security.verifiers[signer.kid].verify(signing_input, raw)
+        raw, valid = await within(security.sign_timeout, job)
         signature = Signature(protected, b64url(raw))
     except TimeoutError as exc:
         raise SignerUnavailable(f"signer {signer.kid!r}: no answer within {security.sign_timeout:g} s") from exc
@@ -86,6 +85,11 @@ async def _sign(signer: Signer, text: str, kind: Kind, security: Security) -> Si
     if valid is not True:
         raise SignerUnavailable(f"signer {signer.kid!r}: its signature does not verify with the verifier of that kid")
     return signature
+
+
+async def _signed(signer: Signer, verifier: Verifier, signing_input: bytes) -> tuple[bytes, bool]:
+    raw = await signer.sign(signing_input)
+    return raw, await verifier.verify(signing_input, raw)
 
 
 async def verify(record: Record, kind: Kind, security: Security) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, NoReturn
 
 from ..errors import EnvelopeFormatError, LimitExceeded
@@ -13,6 +14,7 @@ _MAX_INT = 2**53 - 1
 
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_SURROGATE = re.compile(rb"\\u[dD]")
 
 
 def loads(data: bytes, *, limit: int, what: str) -> Any:
@@ -31,7 +33,7 @@ def loads(data: bytes, *, limit: int, what: str) -> Any:
     _check_depth(data, what)
     try:
         value = _decoder.decode(data.decode())
-        if b"\\ud" in data or b"\\uD" in data:
+        if _SURROGATE.search(data):
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as exc:
         raise LimitExceeded(f"{what}: nested too deeply") from exc
@@ -42,10 +44,10 @@ def loads(data: bytes, *, limit: int, what: str) -> Any:
 
 def _check_depth(data: bytes, what: str) -> None:
     """Count the levels before parsing, without a loop over bytes: each turn removes the innermost level."""
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+    if len(data.translate(None, _NO_BRACKETS)) <= 2 * MAX_DEPTH:
         return
-    outside_strings = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
-    brackets = b"".join(outside_strings).translate(_BRACKETS, _NO_BRACKETS)
+    unescaped = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = b"".join(unescaped.split(b'"')[::2]).translate(_BRACKETS, _NO_BRACKETS)
     for _ in range(MAX_DEPTH):
         if not brackets:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -136,26 +136,21 @@ def needed(slip: Slip) -> frozenset[str]:
     return frozenset(digests)
 
 
-def needed_refs(slip: Slip) -> Iterator[ValueRef]:
+def needed_refs(slip: Slip) -> list[ValueRef]:
     """References of the values that must travel on; one may come twice."""
-    yield from slip.variables.values()
+    refs = list(slip.variables.values())
     if slip.last is not None:
-        yield slip.last
+        refs.append(slip.last)
     if slip.phase is Phase.FORWARD:
         for step in slip.remaining:
-            yield step.args
-            yield from _sources(slip, step)
+            refs.append(step.args)
+            if step.from_:
+                sources = (slip.results.get(source.step) for source in step.from_.values())
+                refs += [ref for ref in sources if ref is not None]
     if slip.phase is not Phase.ENDED:
         for undo in slip.to_undo:
-            yield undo.data
-            yield undo.step.args
-
-
-def _sources(slip: Slip, step: Step) -> Iterator[ValueRef]:
-    if step.from_:
-        for source in step.from_.values():
-            if source.step in slip.results:
-                yield slip.results[source.step]
+            refs += undo.data, undo.step.args
+    return refs
 
 
 def _succeeded(slip: Slip, task: Task, result: Succeeded, attempt: int) -> HopDraft:

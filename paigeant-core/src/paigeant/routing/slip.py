@@ -129,6 +129,8 @@ _ALLOWED = {
 }
 """Which members a hop may have, by direction and status; what is not listed cannot happen."""
 
+_FORBIDDEN = {outcome: tuple(m for m in _MEMBERS if m not in allowed) for outcome, allowed in _ALLOWED.items()}
+
 _CAUSES = {"fault": Status.FAILED, "expired": Status.EXPIRED, "cancelled": Status.CANCELLED}
 
 
@@ -203,41 +205,50 @@ def _changed(slip: Slip, changes: dict[str, Any]) -> Slip:
 
 
 def _follows(slip: Slip, hop: Hop) -> Step:
-    where = f"workflow {slip.origin.wf!r}, record {hop.seq}"
     if hop.wf != slip.origin.wf:
-        raise ChainError(f"{where}: belongs to workflow {hop.wf!r}")
+        raise ChainError(f"{_where(slip, hop)}: belongs to workflow {hop.wf!r}")
     if hop.seq != slip.seq:
-        raise ChainError(f"{where}: expected record {slip.seq}")
+        raise ChainError(f"{_where(slip, hop)}: expected record {slip.seq}")
     if hop.iat < slip.iat:
-        raise ChainError(f"{where}: made before the record it follows")
+        raise ChainError(f"{_where(slip, hop)}: made before the record it follows")
     task = slip.next
     if task is None:
-        raise ChainError(f"{where}: after the end ({slip.status})")
+        raise ChainError(f"{_where(slip, hop)}: after the end ({slip.status})")
     if (hop.step, hop.act, hop.dir) != (task.step.id, task.step.act, task.direction):
         raise ItineraryError(
-            f"{where}: {hop.dir} of step {hop.step!r} ({hop.act!r}), but next is "
+            f"{_where(slip, hop)}: {hop.dir} of step {hop.step!r} ({hop.act!r}), but next is "
             f"{task.direction} of step {task.step.id!r} ({task.step.act!r})"
         )
-    _check_outcome(slip, hop, where)
+    if wrong := _wrong_outcome(slip, hop):
+        raise ItineraryError(f"{_where(slip, hop)}: {wrong}")
     return task.step
 
 
-def _check_outcome(slip: Slip, hop: Hop, where: str) -> None:
+def _where(slip: Slip, hop: Hop) -> str:
+    return f"workflow {slip.origin.wf!r}, record {hop.seq}"
+
+
+def _wrong_outcome(slip: Slip, hop: Hop) -> str | None:
+    """Why the next task cannot have ended like this, if it cannot."""
     if hop.fork or hop.join or hop.approval:
-        raise ItineraryError(f"{where}: more than an activity; this release runs activities only: upgrade the worker")
-    allowed = _ALLOWED.get((hop.dir, hop.st))
-    if allowed is None:
-        raise ItineraryError(f"{where}: {hop.dir} cannot end as {hop.st!r}")
-    for name in _MEMBERS:
-        if name not in allowed and getattr(hop, name) is not None:
-            raise ItineraryError(f"{where}: {name!r} does not go with {hop.dir} {hop.st!r}")
+        return "more than an activity; this release runs activities only: upgrade the worker"
+    forbidden = _FORBIDDEN.get((hop.dir, hop.st))
+    if forbidden is None:
+        return f"{hop.dir} cannot end as {hop.st!r}"
+    for name in forbidden:
+        if getattr(hop, name) is not None:
+            return f"{name!r} does not go with {hop.dir} {hop.st!r}"
+    return None if hop.st == "ok" else _wrong_stop(slip, hop)
+
+
+def _wrong_stop(slip: Slip, hop: Hop) -> str | None:
     if hop.st == "fault" and hop.err is None:
-        raise ItineraryError(f"{where}: a fault without its error")
+        return "a fault without its error"
     if hop.st == "fault" and hop.dir == "do" and slip.pivoted:
-        raise ItineraryError(f"{where}: a fault after the pivot, where only retrying goes on")
-    deadline = slip.origin.exp if slip.origin.dl is None else slip.origin.dl
-    if hop.st == "expired" and hop.iat < deadline:
-        raise ItineraryError(f"{where}: expired before the deadline")
+        return "a fault after the pivot, where only retrying goes on"
+    if hop.st == "expired" and hop.iat < (slip.origin.exp if slip.origin.dl is None else slip.origin.dl):
+        return "expired before the deadline"
+    return None
 
 
 def _done(slip: Slip, step: Step, hop: Hop) -> dict[str, Any]:
