@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from ..abc import Clock, StateStore, Transport
 from ..envelope.frame import CONTENT_TYPE
@@ -33,8 +34,6 @@ from .values import Values, read_history
 
 if TYPE_CHECKING:
     from ..envelope.security import Security
-    from ..model.records import ValueRef
-    from ..routing.slip import Slip
 
 _STATES = {State.READY: "ready", State.RUNNING: "running", State.WAITING: "waiting", State.ENDED: "ended"}
 
@@ -262,13 +261,19 @@ async def _outcome(env: Environment, opened: Opened, keys: BranchKeys, status: s
             f"workflow {slip.origin.wf!r}: the store says {status!r}, its signed records say {signed or 'unfinished'!r}"
         )
     names = {step.id: step.act for step in (*slip.executed, *slip.remaining)}
-    variables = {name: await _value(values, ref) for name, ref in slip.variables.items()}
+    # What left the message is nowhere where there is no store.
+    gone = {ref.h for ref in await values.fetch_any((*slip.results.values(), *slip.variables.values()))}
     return Outcome(
         slip.origin.wf,
         status,
-        await _results(values, slip, names),
-        {name: value for name, value in variables.items() if value is not _GONE},
-        await _fault(opened),
+        {
+            name: values.plain(ref)
+            for step, ref in slip.results.items()
+            if ref.h not in gone
+            for name in _result_names(step, names)
+        },
+        {name: values.plain(ref) for name, ref in slip.variables.items() if ref.h not in gone},
+        _fault(opened),
         tuple(names.get(step, step) for step in slip.undone),
         tuple(names.get(step, step) for step in slip.undo_failed),
         tuple(undo.step.act for undo in reversed(slip.to_undo)),
@@ -276,33 +281,13 @@ async def _outcome(env: Environment, opened: Opened, keys: BranchKeys, status: s
     )
 
 
-_GONE: Any = object()
+def _result_names(step: str, names: dict[str, str]) -> tuple[str, ...]:
+    """A result is found by its activity's name; by its step's id, too, if the caller chose that."""
+    activity = names.get(step, step)
+    return (activity,) if step.isdigit() else (activity, step)
 
 
-async def _value(values: Values, ref: ValueRef) -> Any:
-    """A value, or ``_GONE`` where it left the message and there is no store to read it from."""
-    from ..errors import PayloadMissing
-
-    try:
-        return await values.load(ref)
-    except PayloadMissing:
-        return _GONE
-
-
-async def _results(values: Values, slip: Slip, names: dict[str, str]) -> dict[str, Any]:
-    results: dict[str, Any] = {}
-    for step, ref in slip.results.items():
-        value = await _value(values, ref)
-        if value is not _GONE:
-            results[names.get(step, step)] = value
-            if not step.isdigit():
-                results[step] = value
-    return results
-
-
-async def _fault(opened: Opened) -> FaultInfo | None:
-    import json
-
+def _fault(opened: Opened) -> FaultInfo | None:
     fault = opened.slip.fault
     if fault is None:
         return None

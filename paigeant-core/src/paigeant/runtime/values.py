@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from base64 import urlsafe_b64encode
@@ -51,16 +52,22 @@ class Values:
         :raises PayloadMissing: one is neither in the message nor in the store.
         :raises PayloadMismatch: the stored bytes are not those that were signed.
         """
-        for ref in refs:
-            if not self.here(ref):
-                data = await self._stored(ref)
-                if data is None:
-                    raise PayloadMissing(
-                        f"the value {ref.h} ({ref.n} bytes) is neither in the message nor in the store"
-                    )
-                if len(data) != ref.n or sha(data) != ref.h:
-                    raise PayloadMismatch(f"the stored value {ref.h} does not match its signed digest")
-                self._loaded[ref.h] = data
+        for ref in await self.fetch_any(refs):
+            raise PayloadMissing(f"the value {ref.h} ({ref.n} bytes) is neither in the message nor in the store")
+
+    async def fetch_any(self, refs: Iterable[ValueRef]) -> list[ValueRef]:
+        """Like ``fetch``; returns those that are nowhere. Reads all at once, for stores batch."""
+        missing = [ref for ref in refs if not self.here(ref)]
+        if not missing:
+            return missing
+        stored = await asyncio.gather(*map(self._stored, missing))
+        for ref, data in zip(missing, stored, strict=True):
+            if data is None:
+                continue
+            if len(data) != ref.n or sha(data) != ref.h:
+                raise PayloadMismatch(f"the stored value {ref.h} does not match its signed digest")
+            self._loaded[ref.h] = data
+        return [ref for ref, data in zip(missing, stored, strict=True) if data is None]
 
     async def load(self, ref: ValueRef) -> Any:
         """Fetch and decode one value."""
