@@ -23,7 +23,9 @@ def main() -> None:
     subprocess.run([sys.executable, "-I", "-c", BASE], check=True)
     base = (time.perf_counter() - start) * 1000
     extra = statistics.median(milliseconds("import paigeant") for _ in range(ROUNDS))
-    print(f"import paigeant: {extra:.1f} ms over pydantic and asyncio ({base:.0f} ms with the interpreter); budget {BUDGET_MS:g} ms")
+    print(
+        f"import paigeant: {extra:.1f} ms over pydantic and asyncio ({base:.0f} ms with the interpreter); budget {BUDGET_MS:g} ms"
+    )
 
 
 if __name__ == "__main__":
