@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 UNFINISHED = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b|NotImplementedError|#.*\bfor now\b")
 HOMES = re.compile(r"(?<![\w.:/])/(?:root|home/\w+|Users/\w+|work(?:space)?)/\S")
+UNSAFE = re.compile(r"\b(?:import|from) (?:pickle|marshal|shelve|dill|cloudpickle)\b|\b(?:eval|exec)\(")
 LONGEST_FILE = 400
 TEXT = {".py", ".md", ".toml", ".yml", ".sh", ".json", ".svg", ""}
 
@@ -40,11 +41,10 @@ def test_no_path_of_somebodys_machine() -> None:
 
 
 def test_no_value_is_unpickled() -> None:
-    sources = [path for path in tree() if path.is_relative_to(ROOT / "paigeant-core" / "src")]
-    assert (
-        hits(re.compile(r"\b(?:import|from) (?:pickle|marshal|shelve|dill|cloudpickle)\b|\beval\(|\bexec\("), sources)
-        == []
-    )
+    """But by the conformance kit, which offers pickles to serializers that must refuse them."""
+    source = ROOT / "paigeant-core" / "src" / "paigeant"
+    sources = [path for path in tree() if source in path.parents and source / "testing" not in path.parents]
+    assert hits(UNSAFE, sources) == []
 
 
 def test_files_stay_small_enough_to_read() -> None:
@@ -56,6 +56,7 @@ def test_files_stay_small_enough_to_read() -> None:
     ("pattern", "line"),
     [
         (UNFINISHED, "# TODO later"),
+        (UNSAFE, "import pickle"),
         (UNFINISHED, "x = 1  # good enough for now"),
         (HOMES, "see /home/ann/x"),
         (HOMES, "/root/.cache/x"),

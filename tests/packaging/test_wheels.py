@@ -128,7 +128,7 @@ def test_core_alone_runs_a_workflow_on_sqlite(core: Environment) -> None:
 
 
 def test_core_alone_says_how_to_get_the_command_line(core: Environment) -> None:
-    done = core.bin("paigeant", "plugins", code=1)
+    done = core.bin("paigeant", "plugins", code=2)
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert 'pip install "paigeant-core[cli]"' in line
