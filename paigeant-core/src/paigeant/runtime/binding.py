@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, create_model
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
@@ -147,12 +147,10 @@ def _hints(function: Callable[..., Any], owner: str) -> dict[str, Any]:
         ) from exc
 
 
-def _has_config(hint: object) -> bool:
+def _has_config(hint: Any) -> bool:
     """pydantic refuses a config for types that have their own."""
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
-        return True
-    marks: tuple[str, ...] = ("__dataclass_fields__", "__total__")
-    return any(getattr(hint, mark, None) is not None for mark in marks)
+    own_config = isinstance(hint, type) and issubclass(cast("type[object]", hint), BaseModel)
+    return own_config or hasattr(hint, "__dataclass_fields__") or hasattr(hint, "__total__")
 
 
 def _explain(error: CoreValidationError) -> str:

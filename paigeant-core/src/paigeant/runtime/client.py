@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ..abc import Clock, StateStore, Transport
+from ..abc import Clock, Observer, StateStore, Transport
 from ..envelope.frame import CONTENT_TYPE
 from ..envelope.opening import Opened, open_envelope
 from ..errors import (
@@ -23,12 +23,14 @@ from ..errors import (
     WorkflowFailed,
     WorkflowNotFound,
 )
+from ..model.events import WorkflowResumed
 from ..model.message import Message
 from ..model.names import check_correlation_id
 from ..state.cursor import Cursor, State
 from ..state.ids import BranchKeys
 from .environment import Environment, Session
 from .moving import make_move
+from .notifier import event_id
 from .outcome import FaultInfo, HistoryEntry, Outcome, WorkflowStatus
 from .values import Values, read_history
 
@@ -51,10 +53,13 @@ class WorkflowClient:
         state_store: StateStore | None = None,
         security: Security | None = None,
         namespace: str | None = None,
+        observers: Sequence[Observer] = (),
         clock: Clock | None = None,
     ) -> None:
         self.transport = transport
-        self._session = Session(transport, state_store=state_store, security=security, namespace=namespace, clock=clock)
+        self._session = Session(
+            transport, state_store=state_store, security=security, namespace=namespace, observers=observers, clock=clock
+        )
 
     async def __aenter__(self) -> Self:
         await self._session.open()
@@ -172,7 +177,7 @@ class WorkflowClient:
                 if cursor is None or not cursor.parked:
                     await store.delete(entry.key, expected=entry.revision)
                     continue
-                wf = entry.value.decode("utf-8", "replace").split("\n")[1]
+                wf = _parked_workflow(entry.value)
                 found.append(WorkflowStatus(wf, "parked", cursor.seq, cursor.attempt, cursor.queue, "", cursor.parked))
         return found[:limit]
 
@@ -193,6 +198,9 @@ class WorkflowClient:
         except RevisionConflict:
             raise WorkflowError(f"workflow {correlation_id!r} was changed by someone else just now") from None
         await store.delete(keys.parked)
+        if env.notifier:
+            event = event_id(keys.hop_id(cursor.seq), WorkflowResumed, cursor.gen)
+            await env.notifier.tell(WorkflowResumed(event, correlation_id, env.now()))
 
     async def _stored(self, what: str) -> tuple[Environment, StateStore]:
         env = await self._session.open()
@@ -222,6 +230,13 @@ class WorkflowClient:
                     return opened, str(opened.slip.status or "expired")
             await asyncio.sleep(pause)
             pause = min(pause * 1.3, 0.25)
+
+
+def _parked_workflow(note: bytes) -> str:
+    try:
+        return str(json.loads(note)["workflow"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 async def _terminal_state(store: StateStore, keys: BranchKeys, correlation_id: str) -> str:
@@ -260,7 +275,7 @@ async def _outcome(env: Environment, opened: Opened, keys: BranchKeys, status: s
         raise WorkflowError(
             f"workflow {slip.origin.wf!r}: the store says {status!r}, its signed records say {signed or 'unfinished'!r}"
         )
-    names = {step.id: step.act for step in (*slip.executed, *slip.remaining)}
+    names = {hop.step: hop.act for hop in opened.hops}
     # What left the message is nowhere where there is no store.
     gone = {ref.h for ref in await values.fetch_any((*slip.results.values(), *slip.variables.values()))}
     return Outcome(

@@ -9,10 +9,11 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ..abc import Clock, StateStore, Transport
+from ..abc import Clock, Observer, StateStore, Transport
 from ..envelope.frame import CONTENT_TYPE
 from ..envelope.sealing import body, content_digest, seal_origin
 from ..errors import ConfigurationError, DuplicateWorkflow, InvalidWorkflow, MessageTooLarge, RevisionConflict
+from ..model.events import WorkflowDispatched
 from ..model.message import Message, Publication
 from ..model.names import check_correlation_id, check_name
 from ..model.records import RevisionGrant
@@ -25,6 +26,7 @@ from .binding import plain
 from .environment import Environment, Session
 from .lifetime import lifetime
 from .moving import make_move
+from .notifier import event_id
 from .patience import patiently
 from .protocol.stored import publication
 from .values import Outbox
@@ -58,6 +60,7 @@ class WorkflowDispatcher:
     :param state_store: ``None`` is from configuration (the transport's own by default).
     :param security: ``None`` is from configuration.
     :param namespace: must be that of the transport; ``None`` takes it.
+    :param observers: told of events, in addition to those of the configuration.
     """
 
     def __init__(
@@ -67,10 +70,13 @@ class WorkflowDispatcher:
         state_store: StateStore | None = None,
         security: Security | None = None,
         namespace: str | None = None,
+        observers: Sequence[Observer] = (),
         clock: Clock | None = None,
     ) -> None:
         self.transport = transport
-        self._session = Session(transport, state_store=state_store, security=security, namespace=namespace, clock=clock)
+        self._session = Session(
+            transport, state_store=state_store, security=security, namespace=namespace, observers=observers, clock=clock
+        )
 
     async def __aenter__(self) -> Self:
         await self._session.open()
@@ -124,6 +130,10 @@ class WorkflowDispatcher:
         wf = check_correlation_id(correlation_id) if correlation_id is not None else str(uuid.uuid4())
         outbox = Outbox(env)
         opened, keys = await self._seal(env, wf, activities, variables or {}, revisions, expires, outbox)
+        if env.notifier:
+            event = event_id(keys.hop_id(0), WorkflowDispatched, 0)
+            names = tuple(spec.name for spec in activities)
+            await env.notifier.tell(WorkflowDispatched(event, wf, env.now(), names))
         await self._send(env, opened, keys, outbox)
         return wf
 

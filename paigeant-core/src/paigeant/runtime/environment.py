@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
-from ..abc import Clock, StateStore, SystemClock, Transport
+from ..abc import Clock, Observer, StateStore, SystemClock, Transport
 from ..envelope.values import Codecs
 from ..errors import BackendClosed, ConfigurationError
 from ..state.transitions import Rules
+from .notifier import Notifier
 from .trust import build_security
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class Environment:
     settings: CoreSettings
     registry: PluginRegistry
     clock: Clock
+    notifier: Notifier
     offset: float = 0.0
     rules: Rules = field(init=False)
 
@@ -68,6 +71,7 @@ class Session:
         state_store: StateStore | None = None,
         security: Security | None = None,
         namespace: str | None = None,
+        observers: Sequence[Observer] = (),
         clock: Clock | None = None,
     ) -> None:
         if namespace is not None and namespace != transport.namespace:
@@ -77,6 +81,7 @@ class Session:
             )
         self._transport, self._state_store, self._security = transport, state_store, security
         self._clock: Clock = clock or SystemClock()
+        self._observers = tuple(observers)
         self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()
         self._environment: Environment | None = None
@@ -110,11 +115,23 @@ class Session:
             for member in (*security.signers, *security.verifiers.values()):
                 await enter(stack, member)
             await security.self_test()
+            observers = (*self._observers, *registry.observers())
+            for observer in observers:
+                await enter(stack, observer)
             offset = await store.now() - self._clock.time() if store is not None else 0.0
             self._stack = stack.pop_all()
         settings = registry.settings
         return Environment(
-            self._transport, store, mode, security, codecs, settings, registry, self._clock, round(offset, 1)
+            self._transport,
+            store,
+            mode,
+            security,
+            codecs,
+            settings,
+            registry,
+            self._clock,
+            Notifier(observers, self._clock),
+            round(offset, 1),
         )
 
     async def _open_store(self, stack: AsyncExitStack, registry: PluginRegistry) -> tuple[StateStore | None, Mode]:

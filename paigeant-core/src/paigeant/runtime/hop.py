@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .claim import Claim
     from .environment import Environment
     from .heartbeat import Heartbeat
-    from .notifier import Notifier
     from .protocol import Commit, HopProtocol
     from .throttle import Throttle
 
@@ -41,13 +40,12 @@ class HopRunner:
         host: Host,
         *,
         heartbeat: Heartbeat,
-        notifier: Notifier,
         throttle: Throttle,
         worker: str,
     ) -> None:
         self._env, self._protocol, self._host = env, protocol, host
         self._heartbeat, self._throttle = heartbeat, throttle
-        self._telling = Telling(notifier, env, worker)
+        self._telling = Telling(env, worker)
         self._sealer = Sealer(env, worker)
         self._reception = Reception(env, protocol, self._telling, host.activities)
 
@@ -64,7 +62,9 @@ class HopRunner:
             log.warning("a delivery of queue %r was left to its lease: %s", delivery.queue, exc)
 
     async def _own(self, claim: Claim) -> None:
-        claim.task = asyncio.current_task()
+        task = claim.task = asyncio.current_task()
+        if task is not None:
+            task.set_name(f"activity {claim.next.step.act!r} of workflow {claim.correlation_id!r}")
         self._heartbeat.add(claim)
         try:
             await self._run(claim)

@@ -6,13 +6,19 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
-from ..errors import BackendError, RevisionConflict
+from ..envelope.frame import CONTENT_TYPE
+from ..envelope.opening import open_envelope
+from ..errors import BackendError, RevisionConflict, SecurityError
+from ..model.events import WorkflowEnded, WorkflowParked
+from ..model.message import Message
 from ..model.store import KEEP, Entry, Write
 from ..state.cursor import Cursor, State
 from ..state.ids import BranchKeys
 from ..state.transitions import MAX_SENDS, Move, backoff
 from .lifetime import lifetime
 from .moving import make_move
+from .notifier import event_id
+from .protocol.stored import parked_note
 
 if TYPE_CHECKING:
     from ..abc import StateStore
@@ -73,11 +79,9 @@ class Sweeper:
         now, rules = self._env.now(), self._env.rules
         if cursor.state is State.RUNNING:
             log.warning("the worker of hop %d of %s is gone; taking it over", cursor.seq, keys.cursor)
-            move = rules.take_over(cursor, now)
-            parked = (Write(keys.parked, f"poison\n\n{cursor.queue}".encode()),) if move.cursor.parked else ()
-            return move, parked
+            return await self._taken_over(keys, cursor)
         if cursor.state is State.WAITING and cursor.parked:
-            return self._expired(keys, cursor)
+            return await self._expired(keys, cursor)
         if cursor.state is State.WAITING:
             return rules.resume(cursor, now), ()
         if cursor.state is State.READY and cursor.out and self._env.mode == "separate":
@@ -88,8 +92,33 @@ class Sweeper:
         await self._postpone(keys, entry, None)
         return None, ()
 
-    def _expired(self, keys: BranchKeys, cursor: Cursor) -> tuple[Move, tuple[Write, ...]]:
+    async def _taken_over(self, keys: BranchKeys, cursor: Cursor) -> tuple[Move, tuple[Write, ...]]:
+        move = self._env.rules.take_over(cursor, self._env.now())
+        if not move.cursor.parked:
+            return move, ()
+        workflow = await self._workflow(cursor)
+        event = event_id(keys.hop_id(cursor.seq), WorkflowParked, cursor.gen)
+        await self._env.notifier.tell(WorkflowParked(event, workflow, self._env.now(), move.cursor.parked))
+        return move, (Write(keys.parked, parked_note(move.cursor.parked, workflow, cursor.queue)),)
+
+    async def _workflow(self, cursor: Cursor) -> str:
+        """The correlation id, from the signed envelope: keys hold only its hash."""
+        message = Message("", cursor.out, {"content-type": CONTENT_TYPE})
+        try:
+            opened = await open_envelope(
+                message, self._env.security, now=self._env.now(), limit=self._env.max_body, allow_expired=True
+            )
+        except SecurityError as exc:
+            log.warning("the envelope kept for a parked workflow cannot be read: %s", exc)
+            return ""
+        return opened.slip.origin.wf
+
+    async def _expired(self, keys: BranchKeys, cursor: Cursor) -> tuple[Move, tuple[Write, ...]]:
         """A parked workflow that nobody resumed before it expired."""
+        if self._env.notifier:
+            event = event_id(keys.hop_id(cursor.seq), WorkflowEnded, 0)
+            workflow = await self._workflow(cursor)
+            await self._env.notifier.tell(WorkflowEnded(event, workflow, self._env.now(), "expired"))
         ttl = lifetime(self._env, cursor.exp) + self._env.settings.workflow_ttl
         move = self._env.rules.end(cursor, seq=cursor.seq, outcome="expired", ttl=ttl)
         return move, (Write(keys.result, cursor.out, ttl=ttl),)

@@ -15,7 +15,7 @@ from ..model.events import (
     WorkflowEnded,
     WorkflowParked,
 )
-from .notifier import Notifier, event_id
+from .notifier import event_id
 
 if TYPE_CHECKING:
     from ..abc import Delivery
@@ -29,8 +29,8 @@ log = logging.getLogger("paigeant.activity")
 class Telling:
     """Events of one worker."""
 
-    def __init__(self, notifier: Notifier, env: Environment, worker: str) -> None:
-        self._notifier, self._env, self._worker = notifier, env, worker
+    def __init__(self, env: Environment, worker: str) -> None:
+        self._notifier, self._env, self._worker = env.notifier, env, worker
 
     async def started(self, claim: Claim) -> None:
         if self._notifier:

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any, Self
 from ..abc import Clock, Observer, StateStore, Transport
 from ..errors import BackendError, ConfigurationError
 from .activity import Activity
-from .environment import Environment, Session, enter
+from .environment import Environment, Session
 from .execution import Host, Middleware
 from .heartbeat import Heartbeat
 from .hop import HopRunner
-from .notifier import Notifier
 from .protocol import protocol_for
 from .sweeper import Sweeper
 from .throttle import Throttle
@@ -73,8 +72,10 @@ class Worker:
         self.activities = _by_name(activities)
         self.transport = transport
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._session = Session(transport, state_store=state_store, security=security, namespace=namespace, clock=clock)
-        self._lifespan, self._middleware, self._observers = lifespan, tuple(middleware), tuple(observers)
+        self._session = Session(
+            transport, state_store=state_store, security=security, namespace=namespace, observers=observers, clock=clock
+        )
+        self._lifespan, self._middleware = lifespan, tuple(middleware)
         self._concurrency, self._lease, self._grace = concurrency, lease, grace
         self._running: asyncio.Task[None] | None = None
         self._stop: asyncio.Event | None = None
@@ -146,9 +147,6 @@ class Worker:
             env = await self._session.open()
             stack.push_async_callback(self._session.close)
             deps = await stack.enter_async_context(self._lifespan(self)) if self._lifespan else None
-            observers = [*self._observers, *env.registry.observers()]
-            for observer in observers:
-                await enter(stack, observer)
             slots = self._concurrency or env.settings.concurrency
             lease = self._lease or env.settings.lease
             heartbeat = await stack.enter_async_context(Heartbeat(env, lease))
@@ -158,7 +156,6 @@ class Worker:
                 protocol_for(env, lease),
                 host,
                 heartbeat=heartbeat,
-                notifier=Notifier(observers, env.clock),
                 throttle=Throttle(env.clock),
                 worker=self.name,
             )

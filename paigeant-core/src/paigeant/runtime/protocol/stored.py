@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
+from pydantic_core import to_json
+
 from ...envelope.frame import CONTENT_TYPE
 from ...envelope.sealing import body, content_digest
 from ...errors import ForkDetected, RevisionConflict
@@ -30,6 +32,11 @@ HEADERS = {"content-type": CONTENT_TYPE}
 def publication(keys: BranchKeys, cursor: Cursor, send: Outgoing) -> Publication:
     """The message for the cursor's hop; its id tells a repeat from a deliberate re-send."""
     return Publication(send.queue, Message(keys.message_id(cursor.seq, cursor.gen), send.body, HEADERS), send.delay)
+
+
+def parked_note(reason: str, workflow: str, queue: str) -> bytes:
+    """What the index of parked workflows says about one: keys hold only hashes."""
+    return to_json({"workflow": workflow, "queue": queue, "reason": reason})
 
 
 class StoredProtocol(HopProtocol):
@@ -117,8 +124,8 @@ class StoredProtocol(HopProtocol):
 
     async def park(self, claim: Claim, reason: str) -> None:
         move = self._rules.park(claim.cursor, reason=reason, body=body(claim.opened))
-        text = f"{reason}\n{claim.correlation_id}\n{claim.cursor.queue}"
-        await self._make(claim, move, (Write(claim.keys.parked, text.encode()),))
+        note = parked_note(reason, claim.correlation_id, claim.cursor.queue)
+        await self._make(claim, move, (Write(claim.keys.parked, note),))
 
     async def expire(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> bool:
         entry = await self._store.get(keys.cursor)
