@@ -427,3 +427,27 @@ async def test_rows_damaged_by_hand_are_delivered_to_be_refused(tmp_path: Path) 
             Message("", b"", {}),
             Message("3", b"3", {"name": "3"}),
         ]
+
+
+async def test_only_leases_skip_the_fsync(tmp_path: Path) -> None:
+    """``synchronous`` of the writing connection, as each kind of operation left it: 2 is FULL, 1 is NORMAL."""
+    async with SqliteTransport(tmp_path / "q.db") as transport:
+        side = transport._database.session()._writer
+        assert side is not None
+
+        def level() -> int:
+            return int(side._connection.execute("PRAGMA synchronous").fetchone()[0])
+
+        levels = []
+        async with transport.consume(["q"], lease=30) as consumer:
+            await transport.publish(publication())
+            levels.append(level())
+            (delivery,) = await consumer.receive(1)
+            levels.append(level())
+            await transport.state_store().put("k", b"")
+            levels.append(level())
+            await transport.renew([delivery.lease_token])
+            levels.append(level())
+            await asyncio.gather(delivery.settle(), transport.renew(["1.1.1"]))
+            levels.append(level())
+        assert levels == [2, 1, 2, 1, 2]

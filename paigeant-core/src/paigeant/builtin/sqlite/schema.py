@@ -71,7 +71,10 @@ def open_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
     _log.debug("SQLite %s opens %s", sqlite3.sqlite_version, path)
     connection = _connect(path)
     try:
-        if not _recognise(connection, path):
+        connection.execute("BEGIN")  # one snapshot: another process may be creating the tables
+        ours = _recognise(connection, path)
+        connection.execute("COMMIT")
+        if not ours:
             _create(connection, path)
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute("PRAGMA secure_delete=FAST")
