@@ -1,0 +1,307 @@
+"""Serializers and signers with one deliberate fault each."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import itertools
+import json
+import pickle
+from typing import Any
+
+from paigeant.abc import Signer, Verifier
+from paigeant.builtin.hs256.keys import Hs256Key
+from paigeant.builtin.json_codec import JsonCodec
+from paigeant.errors import SerializationError, SignerUnavailable
+
+
+class ConvertsNumbers(JsonCodec):
+    """Whole floats come back as integers."""
+
+    def decode(self, data: bytes) -> Any:
+        return _map(super().decode(data), lambda x: int(x) if type(x) is float and x.is_integer() else x)
+
+
+class SkipsNone(JsonCodec):
+    """Leaves out members that are ``None``."""
+
+    def encode(self, plain: Any) -> bytes:
+        if isinstance(plain, dict):
+            plain = {key: value for key, value in plain.items() if value is not None}
+        return super().encode(plain)
+
+
+class PlainJson(JsonCodec):
+    """The standard library as it comes."""
+
+    def encode(self, plain: Any) -> bytes:
+        return json.dumps(plain).encode()
+
+    def decode(self, data: bytes) -> Any:
+        return json.loads(data)
+
+
+class Stringifies(JsonCodec):
+    """Writes what it does not know as text."""
+
+    def encode(self, plain: Any) -> bytes:
+        try:
+            return super().encode(plain)
+        except SerializationError:
+            return json.dumps(str(plain)[:1000]).encode()
+
+
+class Pickles(JsonCodec):
+    def encode(self, plain: Any) -> bytes:
+        return pickle.dumps(plain)
+
+    def decode(self, data: bytes) -> Any:
+        return pickle.loads(data)
+
+
+class Salts(JsonCodec):
+    """Adds white space, more each time."""
+
+    counter = itertools.count()
+
+    def encode(self, plain: Any) -> bytes:
+        return super().encode(plain) + b" " * (next(self.counter) % 7)
+
+
+class ChangesItsArgument(JsonCodec):
+    def encode(self, plain: Any) -> bytes:
+        data = super().encode(plain)
+        if isinstance(plain, list):
+            plain.clear()
+        return data
+
+
+class SaysNothing(JsonCodec):
+    """Refuses without a reason."""
+
+    def encode(self, plain: Any) -> bytes:
+        try:
+            return super().encode(plain)
+        except SerializationError:
+            raise SerializationError("cannot encode") from None
+
+
+class LetsErrorsThrough(JsonCodec):
+    """Raises what its library raises for bad bytes."""
+
+    def decode(self, data: bytes) -> Any:
+        return json.loads(data.decode())
+
+
+class ReadsTheFirstValue(JsonCodec):
+    """Ignores what follows."""
+
+    def decode(self, data: bytes) -> Any:
+        try:
+            value, _ = json.JSONDecoder().raw_decode(data.decode())
+        except (ValueError, RecursionError) as exc:
+            raise SerializationError("bad") from exc
+        return value
+
+
+class GivesText(JsonCodec):
+    def encode(self, plain: Any) -> Any:
+        return super().encode(plain).decode()
+
+    def decode(self, data: Any) -> Any:
+        return super().decode(data if isinstance(data, bytes) else data.encode())
+
+
+class NamesParameters(JsonCodec):
+    """A media type with parameters."""
+
+    media_type = "application/json; charset=utf-8"
+
+
+def _map(value: Any, change: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _map(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_map(item, change) for item in value]
+    return change(value)
+
+
+SERIALIZERS: list[type[JsonCodec]] = [
+    ConvertsNumbers,
+    SkipsNone,
+    PlainJson,
+    Stringifies,
+    Pickles,
+    Salts,
+    ChangesItsArgument,
+    SaysNothing,
+    LetsErrorsThrough,
+    ReadsTheFirstValue,
+    GivesText,
+    NamesParameters,
+]
+
+
+class Key(Hs256Key):
+    """Behaves; ``keys`` is what the plugin returns."""
+
+    def __init__(self, secret: bytes = b"s" * 32, principal: str = "test") -> None:
+        super().__init__(secret, principal)
+        self.secret = secret
+
+    @classmethod
+    def keys(cls) -> tuple[list[Signer], list[Verifier]]:
+        first, second = cls(b"1" * 32), cls(b"2" * 32)
+        return [first], [first, second]
+
+    @classmethod
+    def unavailable(cls) -> Signer:
+        key = cls()
+        key.sign = _unavailable  # type: ignore[method-assign]
+        return key
+
+
+async def _unavailable(signing_input: bytes) -> bytes:
+    raise SignerUnavailable("not now")
+
+
+async def _broken(signing_input: bytes) -> bytes:
+    raise ConnectionError("driver")
+
+
+class SignsText(Key):
+    """Signs in base64."""
+
+    async def sign(self, signing_input: bytes) -> bytes:
+        return base64.urlsafe_b64encode(await super().sign(signing_input))
+
+    async def verify(self, signing_input: bytes, signature: bytes) -> bool:
+        try:
+            raw = base64.b64decode(signature, altchars=b"-_", validate=True)
+        except ValueError:
+            return False
+        return base64.urlsafe_b64encode(raw) == signature and await super().verify(signing_input, raw)
+
+
+class SignsNormalized(Key):
+    """Signs something like the input."""
+
+    async def sign(self, signing_input: bytes) -> bytes:
+        return await super().sign(signing_input.rstrip(b"\x00"))
+
+    async def verify(self, signing_input: bytes, signature: bytes) -> bool:
+        return await super().verify(signing_input.rstrip(b"\x00"), signature)
+
+
+class SignsTruncated(Key):
+    """Compares the first half."""
+
+    async def verify(self, signing_input: bytes, signature: bytes) -> bool:
+        return hmac.digest(self.secret, signing_input, "sha256")[:16] == signature[:16]
+
+
+class RaisesForBadLength(Key):
+    async def verify(self, signing_input: bytes, signature: bytes) -> bool:
+        if len(signature) != 32:
+            raise ValueError("length")
+        return await super().verify(signing_input, signature)
+
+
+class AcceptsEverything(Key):
+    async def verify(self, signing_input: bytes, signature: bytes) -> bool:
+        return True
+
+
+class AnswersWithNone(Key):
+    """``None`` for no."""
+
+    async def verify(self, signing_input: bytes, signature: bytes) -> Any:
+        return await super().verify(signing_input, signature) or None
+
+
+class GivesUpAfterOne(Key):
+    """A forgery locks it."""
+
+    locked = False
+
+    async def verify(self, signing_input: bytes, signature: bytes) -> bool:
+        good = not self.locked and await super().verify(signing_input, signature)
+        self.locked = not good
+        return good
+
+
+class SharesItsState(Key):
+    """Keeps the input of a call where the next finds it."""
+
+    async def sign(self, signing_input: bytes) -> bytes:
+        import asyncio
+
+        self.current = signing_input
+        await asyncio.sleep(0)
+        return await super().sign(self.current)
+
+
+class HasNoVerifier(Key):
+    @classmethod
+    def keys(cls) -> tuple[list[Signer], list[Verifier]]:
+        return [cls(b"1" * 32)], [cls(b"2" * 32)]
+
+
+class HasNoSigner(Key):
+    @classmethod
+    def keys(cls) -> tuple[list[Signer], list[Verifier]]:
+        return [], [cls()]
+
+
+class SharesAKid(Key):
+    """Two keys, one id; the second copies the first."""
+
+    @classmethod
+    def keys(cls) -> tuple[list[Signer], list[Verifier]]:
+        first, second = cls(b"1" * 32), cls(b"2" * 32)
+        second.kid, second.alg = first.kid, "HS512"
+        return [first], [first, second]
+
+
+class OneKeyOfTwoNames(Key):
+    @classmethod
+    def keys(cls) -> tuple[list[Signer], list[Verifier]]:
+        first, second = cls(), cls()
+        second.kid = "other"
+        return [first], [first, second]
+
+
+class RotatesItsKid(Key):
+    """Names itself anew after each signature."""
+
+    async def sign(self, signing_input: bytes) -> bytes:
+        signature = await super().sign(signing_input)
+        self.principal = hashlib.sha256(signature).hexdigest()
+        return signature
+
+
+class LeaksDriverErrors(Key):
+    @classmethod
+    def unavailable(cls) -> Signer:
+        key = cls()
+        key.sign = _broken  # type: ignore[method-assign]
+        return key
+
+
+SIGNERS: list[type[Key]] = [
+    SignsText,
+    SignsNormalized,
+    SignsTruncated,
+    RaisesForBadLength,
+    AcceptsEverything,
+    AnswersWithNone,
+    GivesUpAfterOne,
+    SharesItsState,
+    HasNoVerifier,
+    HasNoSigner,
+    SharesAKid,
+    OneKeyOfTwoNames,
+    RotatesItsKid,
+    LeaksDriverErrors,
+]
