@@ -98,12 +98,38 @@ class Suite:
         return True
 
     def _run(self, body: Callable[[Any, Any], Awaitable[None]], tmp_path: Path) -> None:
-        async def main() -> None:
-            async with asyncio.timeout(self.limit), AsyncExitStack() as stack:
+        runner = asyncio.Runner(loop_factory=self.make_loop)
+        stuck: list[str] = []
+        try:
+            runner.run(self._within_limit(body, tmp_path))
+        finally:
+            stuck += runner.run(_cancel_rest(self.patience))
+            if stuck:
+                runner.get_loop().close()  # Runner.close would wait for them, without end
+            else:
+                runner.close()
+        if stuck:
+            raise AssertionError(f"cancelled, yet still running after {self.patience:g} s: {stuck}")
+
+    async def _within_limit(self, body: Callable[[Any, Any], Awaitable[None]], tmp_path: Path) -> None:
+        async def whole() -> None:
+            async with AsyncExitStack() as stack:
                 await body(self, self.prepare(tmp_path, stack))
 
-        with asyncio.Runner(loop_factory=self.make_loop) as runner:
-            runner.run(main())
+        task = asyncio.create_task(whole())  # not a timeout: what swallows cancellation must not hang the run
+        await asyncio.wait([task], timeout=self.limit)
+        if not task.done():
+            raise AssertionError(f"not finished within {self.limit:g} s: something waits for ever")
+        task.result()
+
+
+async def _cancel_rest(patience: float) -> list[str]:
+    """Cancel what a test left running; the coroutines that go on all the same."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    pending = (await asyncio.wait(rest, timeout=patience))[1] if rest else set[asyncio.Task[Any]]()
+    return [repr(task.get_coro()) for task in pending]
 
 
 def conformance(

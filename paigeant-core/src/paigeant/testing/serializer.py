@@ -6,7 +6,7 @@ import copy
 import pickle
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..abc.serializer import Serializer
 from ..errors import SerializationError
@@ -198,7 +198,7 @@ class _Trap:
 
 def _same(one: Any, other: Any) -> bool:
     """Equal, and of the same types all the way down."""
-    kind: Any = type(one)
+    kind = cast("Any", type(one))
     if kind is not type(other):
         return False
     if kind is dict:

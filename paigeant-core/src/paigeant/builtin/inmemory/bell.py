@@ -23,7 +23,7 @@ class Bell:
 
     def ring(self) -> None:
         """Wake all who wait."""
-        if asyncio.get_running_loop() is self._loop:
+        if _running_loop() is self._loop:
             self._event.set()
         else:
             with suppress(RuntimeError):  # its loop is closed: nobody waits any more
@@ -41,3 +41,10 @@ class Bell:
         with suppress(TimeoutError):
             async with clock.timeout(delay):
                 await self._event.wait()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # a consumer that was never left is being garbage-collected
+        return None

@@ -51,13 +51,20 @@ class Lifecycle(StoreCases):
         await store.connect()
         await store.put("a", b"one")
         await store.disconnect()
-        with refuses(BackendClosed, "S01", "get after connect, connect, disconnect", "do not count connects"):
-            await store.get("a")
         await store.disconnect()
         await store.connect()
         await store.put("a", b"two")
         entry = await store.get("a")
         check(entry and entry.value == b"two", "S01", f"reconnected, then read {entry}", "build all in connect()")
+
+    @conformance()
+    async def test_S01_one_disconnect_undoes_two_connects(self, rig: Rig) -> None:
+        store = rig.make()
+        await store.connect()
+        await store.connect()
+        await store.disconnect()
+        with refuses(BackendClosed, "S01", "get after connect, connect, disconnect", "do not count connects"):
+            await store.get("a")
 
     @conformance()
     async def test_S01_closed_before_connect_and_after_disconnect(self, rig: Rig) -> None:
@@ -149,16 +156,16 @@ class Lifecycle(StoreCases):
     async def test_S10_the_clock_is_one_and_goes_on(self, rig: Rig) -> None:
         first = await rig.open()
         second = await rig.clone(first)
-        start, told = now(), await first.now()
+        before, told, after = now(), await first.now(), now()
         check(isinstance(told, float), "S10", f"now() is {told!r}", "return seconds since the epoch as a float")
         apart = abs(await second.now() - told)
         check(apart < 2.0, "S10", f"two instances are {apart:.1f} s apart", "ask the backend, and cache the offset")
         await asyncio.sleep(0.2)
-        passed, counted = now() - start, await first.now() - told
+        least, counted, most = now() - after, await first.now() - told, now() - before
         check(
-            abs(passed - counted) < 0.1 + 0.5 * passed,
+            least - 0.05 <= counted <= most + 0.05,
             "S10",
-            f"{passed:.2f} s passed, the store counted {counted:.2f} s",
+            f"{least:.2f} to {most:.2f} s passed, the store counted {counted:.2f} s",
             "seconds since the epoch that go on by themselves",
         )
 
@@ -178,7 +185,7 @@ class Lifecycle(StoreCases):
     @conformance()
     async def test_S12_values_come_back_as_they_were(self, rig: Rig) -> None:
         store = await rig.open()
-        for value in (b"", bytes(range(256)), bytes(100 * 1024)):
+        for value in (b"", b" \n\tedges\x00 ", bytes(range(256)), bytes(100 * 1024)):
             await store.put("a", value)
             entry = await store.get("a")
             check(
