@@ -80,7 +80,10 @@ def bare(path: Path, flights: int, seconds: float) -> dict[str, float]:
     )
     connection.execute("CREATE INDEX ready ON q(id) WHERE lease = 0")
     connection.execute("CREATE TABLE kv(key TEXT PRIMARY KEY, revision INTEGER, value BLOB, expires REAL)")
-    claim = "UPDATE q SET lease = ? WHERE id IN (SELECT id FROM q WHERE lease = 0 ORDER BY id LIMIT ?) RETURNING id, mid, body"
+    claim = (
+        "UPDATE q SET lease = ? WHERE id IN (SELECT id FROM q WHERE lease = 0 ORDER BY id LIMIT ?) "
+        "RETURNING id, mid, body"
+    )
     insert = "INSERT INTO q(step, lease, mid, headers, body) VALUES ('a', 0, ?, '{}', ?)"
     put = "INSERT OR REPLACE INTO kv VALUES (?, 1, ?, ?)"
     connection.execute("BEGIN IMMEDIATE")
