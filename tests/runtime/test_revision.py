@@ -85,7 +85,11 @@ BEYOND: dict[str, tuple[Callable[[ActivityContext], None], RevisionPolicy | None
     "too many": (lambda ctx: ctx.append(*(said("x") for _ in range(5))), GRANT, "at most 6"),
     "used id": (lambda ctx: ctx.insert(said("x", id="first")), GRANT, "first"),
     "pinned": (lambda ctx: ctx.replace(), GRANT, "pinned"),
-    "other principal": (lambda ctx: ctx.append(said("x")), RevisionPolicy(["note"], 6, by=["nobody"]), "may not revise"),
+    "other principal": (
+        lambda ctx: ctx.append(said("x")),
+        RevisionPolicy(["note"], 6, by=["nobody"]),
+        "may not revise",
+    ),
 }
 
 
