@@ -16,16 +16,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         from .cli.main import run
+
+        return run(argv)
     except ModuleNotFoundError as exc:
-        if (exc.name or "").partition(".")[0] not in _EXTRA:
+        missing = (exc.name or "").partition(".")[0]
+        if missing not in _EXTRA:
             raise
         print(
-            f"error: the command line needs {exc.name!r}, which is not installed; install it with: "
+            f"error: the command line needs {missing!r}, which is not installed; install it with: "
             'pip install "paigeant-core[cli]"',
             file=sys.stderr,
         )
         return 2
-    return run(argv)
 
 
 if __name__ == "__main__":

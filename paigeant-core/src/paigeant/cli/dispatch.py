@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 
 def dispatch(
-    activities: Annotated[list[str], typer.Argument(help="Names, in the order in which they run.", show_default=False)],
+    activities: Annotated[
+        list[str],
+        typer.Argument(help="Names, in the order in which they run.", metavar="ACTIVITIES...", show_default=False),
+    ],
     var: Annotated[
         list[str] | None,
         typer.Option(help="Variable: name=text or name:=json. Repeatable.", metavar="NAME=VALUE", show_default=False),
@@ -106,7 +109,7 @@ async def _dispatch(
         if not request.wait:
             show_json(facts) if as_json else typer.echo(correlation_id)
             return 0
-        outcome = await _wait(transport, correlation_id, request.specs, timeout, live=not as_json)
+        outcome = await follow(transport, correlation_id, request.specs, timeout, live=not as_json)
         show_json({**facts, **outcome_json(outcome)}) if as_json else show_outcome(outcome)
         return exit_code(outcome)
 
@@ -116,9 +119,15 @@ async def _unserved(transport: Transport, specs: Sequence[ActivitySpec]) -> list
     return [name for name, stats in (await transport.queues(*names)).items() if stats.consumers == 0]
 
 
-async def _wait(
+async def follow(
     transport: Transport, correlation_id: str, specs: Sequence[ActivitySpec], timeout: float | None, *, live: bool
 ) -> Outcome:
+    """Show the progress of a workflow on stderr until it ends.
+
+    :param live: as a table that changes, where stderr is a terminal.
+    :raises ResultTimeout: it has not ended within ``timeout`` seconds.
+    :raises WorkflowError: it is parked.
+    """
     from ..runtime.client import WorkflowClient
 
     progress = Progress([spec.name for spec in specs])

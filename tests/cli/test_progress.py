@@ -1,0 +1,128 @@
+"""The rows of the live table, without a terminal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pty
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from paigeant import HistoryEntry, WorkflowStatus
+from paigeant.cli.logs import JsonFormatter, TextFormatter
+from paigeant.cli.output import printable
+from paigeant.cli.progress import Progress, describe
+
+from .conftest import Commands
+
+
+def entry(seq: int, activity: str, *, direction: str = "do", status: str = "ok") -> HistoryEntry:
+    return HistoryEntry(seq, str(seq + 1), activity, direction, status, 2, "w", 10.0, 10.5)
+
+
+def status(state: str, **more: Any) -> WorkflowStatus:
+    return WorkflowStatus("wf", state, more.pop("seq", 0), 1, **more)
+
+
+def states(progress: Progress) -> list[tuple[str, str]]:
+    return [(row.activity, row.state) for row in progress.rows()]
+
+
+def test_what_is_done_what_runs_and_what_remains() -> None:
+    progress = Progress(["a", "b", "c"])
+    assert states(progress) == [("a", "ready"), ("b", "pending"), ("c", "pending")]
+    new = progress.update(status("running", seq=1), [entry(0, "a")])
+    assert [row.cells() for row in new] == [("a", "completed", "2", "w", "0.50 s")]
+    assert states(progress) == [("a", "completed"), ("b", "running"), ("c", "pending")]
+    assert progress.rows()[1].duration is not None
+    assert progress.update(status("running", seq=2), [entry(0, "a"), entry(1, "b")]) == [progress.rows()[1]]
+
+
+def test_a_failure_is_undone_and_the_rest_is_not_run() -> None:
+    progress = Progress(["a", "b", "c"])
+    history = [entry(0, "a"), entry(1, "b", status="fault")]
+    progress.update(status("ready", seq=2), history)
+    assert states(progress) == [("a", "completed"), ("b", "failed"), ("undo", "ready"), ("c", "not run")]
+    history.append(HistoryEntry(2, "1", "a", "undo", "ok", 1, "w", 1.0, 0.5))
+    progress.update(status("ended", outcome="compensated"), history)
+    assert states(progress) == [("a", "completed"), ("b", "failed"), ("undo a", "undone"), ("c", "not run")]
+    assert progress.rows()[2].duration == 0.0, "a clock that went back"
+
+
+def test_activities_that_a_revision_inserted_are_shown_once_done() -> None:
+    progress = Progress(["a", "b"])
+    inserted = HistoryEntry(1, "r1.1", "new", "do", "ok", 1, "w", 1.0, 2.0)
+    progress.update(status("ready", seq=2), [entry(0, "a"), inserted])
+    assert states(progress) == [("a", "completed"), ("new", "completed"), ("b", "ready")]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (status("ended", outcome="failed"), "failed"),
+        (status("parked", parked="poison"), "parked: poison"),
+        (status("ready", queue="q", consumers=0), "ready; nobody serves queue 'q'"),
+        (status("ready", queue="q", consumers=None), "ready"),
+        (status("ready", queue="q", consumers=2), "ready"),
+        (status("running", queue="q", consumers=0), "running"),
+    ],
+)
+def test_states_in_words(given: WorkflowStatus, words: str) -> None:
+    assert describe(given) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("plain é 漢", "plain é 漢"), ("\x1b[2J", "\\x1b[2J"), ("a\nb\t\x9b", "a\\nb\\t\\x9b"), ("\u202ex", "\\u202ex")],
+)
+def test_text_from_outside_cannot_steer_a_terminal(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_a_log_line_is_one_line(formatter: logging.Formatter) -> None:
+    record = logging.LogRecord("x", logging.INFO, "f", 1, "one %s", ("\n2026 INFO forged\x1b[31m",), None)
+    record.__dict__["workflow"] = "wf\nforged"
+    line = formatter.format(record)
+    assert "\n" not in line
+    assert "\x1b" not in line
+    assert "wf" in line
+
+
+def test_a_log_line_shows_the_error() -> None:
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "f", 1, "oops", (), sys.exc_info())
+    assert "ValueError: broken" in TextFormatter().format(record)
+    assert "ValueError: broken" in JsonFormatter().format(record)
+
+
+def test_on_a_terminal_the_table_is_live(paigeant: Commands) -> None:
+    paigeant.start("worker", "app")
+    command = ["dispatch", "validate-input", "notify", "--var", "email=A@B.c", "--wait", "--timeout", "30"]
+    command += ["--result", "notify.tag=validate-input/tags/1"]
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "paigeant", *command],
+            cwd=paigeant.directory,
+            env={**paigeant.env, "TERM": "xterm", "COLUMNS": "120"},
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            text=True,
+        )
+        out, _ = process.communicate(timeout=60)
+        screen = os.read(ours, 1_000_000).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert process.returncode == 0
+    assert "sent to A@B.c shiny 0" in out
+    for heading in ("activity", "state", "attempt", "worker", "duration"):
+        assert heading in screen
+    last = [line for line in screen.splitlines() if "notify" in line][-1]
+    assert last.split()[-5:-3] == ["completed", "1"]
