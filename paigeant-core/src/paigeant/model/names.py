@@ -20,9 +20,7 @@ def check_namespace(value: str) -> str:
     :raises ConfigurationError: otherwise.
     """
     if not _namespace.fullmatch(value):
-        raise ConfigurationError(
-            f"namespace {value!r} must match {NAMESPACE}; set PAIGEANT_NAMESPACE accordingly"
-        )
+        raise ConfigurationError(f"namespace {value!r} must match {NAMESPACE}; set PAIGEANT_NAMESPACE accordingly")
     return value
 
 

@@ -168,9 +168,7 @@ class ChildItem(Claims):
     child: Child
 
 
-Item: TypeAlias = Annotated[
-    StepItem | ForkItem | WaitItem | DelayItem | ChildItem, Field(union_mode="left_to_right")
-]
+Item: TypeAlias = Annotated[StepItem | ForkItem | WaitItem | DelayItem | ChildItem, Field(union_mode="left_to_right")]
 
 
 class RevisionGrant(Claims):

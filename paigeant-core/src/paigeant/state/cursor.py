@@ -88,7 +88,7 @@ class Cursor(NamedTuple):
 
 
 _ABBREVIATED: Final = {"state": "s", "seq": "q", "outcome": "o", "content": "c", "nonce": "n", "head": "h"}
-_NAMES: Final = Cursor._fields[:-1]  # pyright: ignore[reportPrivateUsage]
+_NAMES: Final = Cursor._fields[:-1]
 _SHORT: Final = tuple(_ABBREVIATED.get(name, name) for name in _NAMES)
 _DEFAULTS: Final = tuple(Cursor()[:-1])
 _MEMBERS: Final = {short: (name, default) for short, name, default in zip(_SHORT, _NAMES, _DEFAULTS, strict=True)}
