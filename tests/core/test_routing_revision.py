@@ -107,7 +107,7 @@ def test_beyond_the_grant_is_refused_before_and_after_signing(case: str) -> None
     tail, rule = _refusals()[case]
     slip = begin()
     with pytest.raises(RevisionNotAuthorized, match=rule):
-        revised(slip, *tail)
+        advance(slip, Succeeded(revision=RevisionDraft(tail, "x")), attempt=1, policy=RetryPolicy(), random=0.0)
     forged = Revision(n=1, tail=tuple(StepItem(step=step) for step in tail), why="forged")
     with pytest.raises(RevisionNotAuthorized, match=rule):
         apply(slip, hop_of(slip, draft_of(slip, rev=forged)))

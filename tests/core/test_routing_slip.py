@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from paigeant.errors import ChainError, ItineraryError
-from paigeant.model.records import Delay, DelayItem, ErrorClaim, ForkClaim, JoinPolicy, Origin, RequestClaim
+from paigeant.model.records import Delay, DelayItem, ErrorClaim, ForkClaim, JoinPolicy, Origin, RequestClaim, Revision
 from paigeant.routing import ActivitySpec, Phase, ResultOf, Slip, Status, Task, apply, build_steps, needed, start
 
 from .records_kit import NOW, Values, draft_of, hop_of, origin_of, specs
@@ -142,11 +142,27 @@ def test_a_compensation_is_not_interrupted(st: str) -> None:
         then(slip, st, iat=NOW + 3600)
 
 
-@pytest.mark.parametrize("member", ["out", "comp"])
-def test_a_compensation_has_no_result(member: str) -> None:
+@pytest.mark.parametrize("st", ["ok", "skip", "fault"])
+@pytest.mark.parametrize("member", ["out", "comp", "req", "rev"])
+def test_a_compensation_has_no_result(st: str, member: str) -> None:
     slip = then(begin(), "fault", comp=V.ref(1))
-    with pytest.raises(ItineraryError, match=f"'{member}' does not go with undo 'ok'"):
-        then(slip, **{member: V.ref(1)})
+    then(slip, st)
+    values = {"req": RequestClaim(h=V.ref(1).h), "rev": Revision(n=1, tail=(), why="x")}
+    with pytest.raises(ItineraryError, match=f"'{member}' does not go with undo '{st}'"):
+        then(slip, st, **{member: values.get(member, V.ref(1))})
+
+
+@pytest.mark.parametrize(
+    ("st", "member"), [("fault", "out"), ("fault", "req"), ("expired", "req"), ("cancelled", "err")]
+)
+def test_what_stopped_has_only_what_it_can_have(st: str, member: str) -> None:
+    values = {"req": RequestClaim(h=V.ref(1).h), "err": ERR}
+    with pytest.raises(ItineraryError, match=f"'{member}' does not go with do '{st}'"):
+        then(begin(), st, **{member: values.get(member, V.ref(1)), "iat": NOW + 3600})
+
+
+def test_the_last_result_is_that_of_the_last_step_even_if_it_has_none() -> None:
+    assert then(then(begin(), out=V.ref(1))).last is None
 
 
 def test_nothing_follows_the_end() -> None:
