@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from paigeant.abc import Consumer, Delivery, StateStore
 from paigeant.builtin.inmemory.store import InMemoryStore
@@ -162,7 +162,7 @@ class DropsRepeats(ProxyTransport):
 class KeepsDictionary(ProxyTransport):
     """Lends its dictionary of headers to the receiver as it got it from the sender."""
 
-    lent: dict[str, Any] = {}
+    lent: ClassVar[dict[str, Any]] = {}
 
     async def publish(self, *publications: Publication, writes: Sequence[Write] = ()) -> None:
         self.lent.update({p.message.id: p.message.headers for p in publications})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import inspect
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -33,10 +34,11 @@ class Child:
         self._process.kill()
         self._process.communicate()
 
-    def line(self) -> str:
-        """What it says; empty if it failed."""
+    def line(self, patience: float) -> str:
+        """What it says within ``patience`` seconds; empty if it failed or says nothing."""
         assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+        ready, _, _ = select.select([self._process.stdout], [], [], patience)
+        return self._process.stdout.readline().strip() if ready else ""
 
     def kill(self) -> None:
         """SIGKILL."""

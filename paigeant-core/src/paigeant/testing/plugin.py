@@ -122,6 +122,8 @@ class PluginSuite(Suite):
     @conformance()
     async def test_P05_summaries_are_one_line(self, tmp_path: Path) -> None:
         for row in self._rows(tmp_path):
+            if row.status != "available":
+                continue  # P01 tells why
             check(
                 row.summary.strip() and "\n" not in row.summary and len(row.summary) <= 100,
                 "P05",

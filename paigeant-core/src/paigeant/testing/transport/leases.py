@@ -106,7 +106,7 @@ class Leases(TransportCases):
         async with rig.receiving(transport, lease=rig.lease):
             pass
         with Child(self, rig.tmp_path, "hold", str(rig.lease)) as child:
-            told = await asyncio.to_thread(child.line)
+            told = await asyncio.to_thread(child.line, rig.patience)
             check(told.startswith("holds"), "T23", f"the other process said {told!r}", "see its output above")
             child.kill()
         found = await rig.collect(transport, want=5, lease=rig.lease)
@@ -121,7 +121,7 @@ class Leases(TransportCases):
     async def test_T10_a_killed_publisher_loses_nothing(self, rig: Rig) -> None:
         await rig.open()
         with Child(self, rig.tmp_path, "publish", str(LONG)) as child:
-            told = await asyncio.to_thread(child.line)
+            told = await asyncio.to_thread(child.line, rig.patience)
             check(told.startswith("published"), "T10", f"the other process said {told!r}", "see its output above")
             child.kill()
         found = await rig.collect(await rig.open(), want=5)

@@ -11,7 +11,7 @@ from ..kit import conformance
 from ..rules import check, refuses
 from .rig import LONG, Rig, TransportCases, cancel, ids, now, publication
 
-_SPIN = 0.5  # share of a core that counts as busy polling
+_SPIN = 0.15  # share of a core that counts as busy polling; on a crowded machine a busy loop gets no more
 
 
 class Receiving(TransportCases):
