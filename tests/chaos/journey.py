@@ -30,7 +30,7 @@ def activities(notes: Path, *, wire: Any = None) -> list[Activity[..., Any]]:
             with notes.open("a") as file:
                 file.write(name + "\n")
             if wire is not None:
-                wire._trip("step", "before", hop)
+                wire.trip("step", "before", hop)
             ctx.variables[name] = ctx.variables.get(name, 0) + 1
             return name
 
@@ -44,15 +44,15 @@ def runs(notes: Path) -> list[str]:
     return notes.read_text().split() if notes.exists() else []
 
 
-async def serve(directory: Path, mode: str, point: str, when: str, hop: int) -> None:
-    """Serve until the wire kills this process."""
+async def serve(directory: Path, mode: str, wire: Any, workflow: str = "") -> None:
+    """Serve until the wire kills this process, or the workflow is parked."""
+    from paigeant import WorkflowClient
     from paigeant.builtin.sqlite.store import SqliteStore
     from paigeant.builtin.sqlite.transport import SqliteTransport
 
-    from .tripwire import Tripwire, WiredStore, WiredTransport, kill
+    from .tripwire import WiredStore, WiredTransport
 
     hurry()
-    wire = Tripwire(point, when, hop, kill)
     transport = WiredTransport(SqliteTransport(directory / "queues.db"), wire)
     async with transport:
         store = WiredStore(SqliteStore(directory / "state.db"), wire) if mode == "separate" else None
@@ -61,8 +61,25 @@ async def serve(directory: Path, mode: str, point: str, when: str, hop: int) -> 
         served = activities(directory / "notes", wire=wire)
         # One at a time, so that nothing else happens at that point.
         worker = Worker(transport, served, state_store=store, lease=LEASE, concurrency=1)
-        await worker.run()
+        async with worker, WorkflowClient(transport, state_store=store) as client:
+            if not workflow:
+                await asyncio.Event().wait()
+            async for status in client.watch(workflow):
+                if status.state == "parked":
+                    break
+        if store is not None:
+            await store.disconnect()
+
+
+def main(directory: str, mode: str, point: str, when: str, hop: str, what: str = "kill", workflow: str = "") -> None:
+    """``what``: ``kill`` or ``stop`` this process at that point, or kill it in any run of that step (``poison``)."""
+    from .tripwire import Poison, Tripwire, kill, stop
+
+    wire = (
+        Poison(hop=int(hop)) if what == "poison" else Tripwire(point, when, int(hop), stop if what == "stop" else kill)
+    )
+    asyncio.run(serve(Path(directory), mode, wire, workflow))
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), *sys.argv[2:5], int(sys.argv[5])))  # type: ignore[call-arg]
+    main(*sys.argv[1:])

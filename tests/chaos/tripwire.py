@@ -30,6 +30,11 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def stop() -> None:
+    """Suspended, until somebody sends SIGCONT."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def unavailable() -> None:
     raise BackendUnavailable("tripped: nothing happened")
 
@@ -50,15 +55,26 @@ class Tripwire:
         self.tripped = False
 
     async def around(self, point: str, call: Callable[[], Awaitable[T]], *, hop: int | None = None) -> T:
-        self._trip(point, "before", hop)
+        self.trip(point, "before", hop)
         result = await call()
-        self._trip(point, "after", hop)
+        self.trip(point, "after", hop)
         return result
 
-    def _trip(self, point: str, when: str, hop: int | None) -> None:
+    def trip(self, point: str, when: str, hop: int | None) -> None:
         here = (point, when, self.at if hop is None else hop)
         if not self.tripped and here == (self.point, self.when, self.hop):
             self.tripped = True
+            self.act()
+
+
+class Poison(Tripwire):
+    """Kills this process in every run of the step ``hop``."""
+
+    def __init__(self, hop: int) -> None:
+        super().__init__("step", "before", hop, kill)
+
+    def trip(self, point: str, when: str, hop: int | None) -> None:
+        if point == "step" and hop == self.hop:
             self.act()
 
 
@@ -114,10 +130,10 @@ class WiredConsumer(Consumer):
 
     async def receive(self, limit: int) -> list[Delivery]:
         if self.wire.when == "before":
-            self.wire._trip("receive", "before", self.wire.at + 1)
+            self.wire.trip("receive", "before", self.wire.at + 1)
         deliveries = await self.inner.receive(limit)
         self.wire.at += 1
-        self.wire._trip("receive", "after", None)
+        self.wire.trip("receive", "after", None)
         return [WiredDelivery(delivery, self.wire) for delivery in deliveries]
 
 

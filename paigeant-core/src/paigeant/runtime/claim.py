@@ -29,6 +29,7 @@ class Claim:
     :param cursor: as this claim left it; without a store, made up from the message's headers.
     :param revision: of the cursor in the store; moved by the heartbeat in separate mode.
     :param again: whether the hop may have been started before.
+    :param ending: separate mode: nonce of the write that ends this claim, once it is tried.
     """
 
     delivery: Delivery
@@ -37,6 +38,7 @@ class Claim:
     cursor: Cursor
     revision: int = 0
     again: bool = False
+    ending: str = ""
     lost: bool = False
     expires: float = 0.0
     task: asyncio.Task[object] | None = field(default=None, repr=False)

@@ -170,11 +170,16 @@ class _Renewer:
         except RevisionConflict:
             entry = await store.get(claim.keys.cursor)
             found = Cursor.decode(entry.value) if entry else None
-            # Committed meanwhile by ourselves: the claim is about to be removed. Moved due: try again later.
-            return found is not None and found.state is State.RUNNING and found.owner == claim.cursor.owner
+            return found is not None and _is_ours(found, claim)
         return True
 
     async def close(self) -> None:
         for resource in (self._transport, self._store):
             if resource is not None:
                 await resource.disconnect()
+
+
+def _is_ours(found: Cursor, claim: Claim) -> bool:
+    """Still the claim (only its due was moved: try again later), or what the claim itself made of it just now:
+    then nothing is lost, and its message is about to be sent."""
+    return (found.state is State.RUNNING and found.owner == claim.cursor.owner) or found.nonce == claim.ending != ""

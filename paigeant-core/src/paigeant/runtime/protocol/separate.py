@@ -67,6 +67,7 @@ class SeparateProtocol(StoredProtocol):
         for write in writes:
             await self._put(write)
         cursor = move.cursor.next(nonce=nonce())
+        claim.ending = cursor.nonce
         await self._compare_and_set(claim, cursor, move)
         if move.send is not None:
             await self._publish(claim, cursor, move.send)
