@@ -33,7 +33,7 @@ from paigeant.errors import (
 from paigeant.model.records import Revision, RevisionGrant, StepItem, ValueRef
 from paigeant.routing import ActivitySpec, ResultOf, Status, build_steps
 
-from .forging_kit import claims_of, sign_raw, signature, with_origin
+from .forging_kit import claims_of, sign_raw, signature, with_chain, with_origin
 from .records_kit import LIMIT, NOW, Key, Values, dispatched, done, draft_of, message, reopened, signed, two_hops
 
 KEY = Key()
@@ -248,6 +248,17 @@ async def test_a_draft_that_cannot_be_carried_is_refused(members: dict[str, Any]
     sealed = await dispatched(signed())
     with pytest.raises(SerializationError):
         await done(sealed, signed(), **members)
+
+
+async def test_a_chain_does_not_outgrow_its_reader() -> None:
+    sealed = await done(await dispatched(signed()), signed())
+    for hops, error in ((1023, LimitExceeded), (1022, None)):
+        long = with_chain(sealed, *sealed.envelope.chain * hops)
+        if error is None:
+            assert len((await done(long, signed())).envelope.records) == 1024
+        else:
+            with pytest.raises(error, match="1024 records"):
+                await done(long, signed())
 
 
 async def test_a_draft_out_of_turn_is_not_signed() -> None:

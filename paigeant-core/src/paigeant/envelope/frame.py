@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from ..errors import EnvelopeFormatError, LimitExceeded, UnsupportedVersion
+from ..routing import HARD_MAX_RECORDS
 from .digest import b64url, sha, unb64url
 from .strict_json import loads
 
@@ -20,7 +21,6 @@ NOT_BEFORE_HEADER = "paigeant-not-before"
 
 DEFAULT_LIMIT = 256 * 1024
 HARD_LIMIT = 1024 * 1024
-MAX_RECORDS = 1024
 MAX_SIGNATURES = 8
 MAX_EXT = 4 * 1024
 
@@ -113,8 +113,8 @@ def read_envelope(body: bytes, *, limit: int = DEFAULT_LIMIT) -> Envelope:
     if "sealed" in members:
         raise UnsupportedVersion("envelope: sealed fields, which this release cannot read: upgrade the worker")
     chain = _list(members["chain"], "envelope: 'chain'")
-    if len(chain) >= MAX_RECORDS:
-        raise LimitExceeded(f"envelope: {1 + len(chain)} records, more than {MAX_RECORDS}")
+    if len(chain) >= HARD_MAX_RECORDS:
+        raise LimitExceeded(f"envelope: {1 + len(chain)} records, more than {HARD_MAX_RECORDS}")
     return Envelope(
         _record(members["origin"]),
         tuple(map(_record, chain)),

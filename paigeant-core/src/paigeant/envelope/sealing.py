@@ -12,10 +12,9 @@ from pydantic_core import PydanticSerializationError
 from ..errors import Expired, InvalidWorkflow, LimitExceeded, PayloadMismatch, SerializationError
 from ..model.names import check_correlation_id
 from ..model.records import Claims, Hop, Origin, RevisionGrant, Step, StepItem, ValueRef
-from ..routing import HopDraft, start
+from ..routing import HARD_MAX_RECORDS, HopDraft, start
 from .chain import Opened, VerifiedChain
 from .digest import sha
-from .frame import MAX_RECORDS
 from .opening import carried, follow, read_claims
 from .security import Security
 from .signatures import sign
@@ -90,8 +89,8 @@ async def seal_hop(
     iat = max(int(now), slip.iat)
     if iat > slip.origin.exp + security.skew:
         raise Expired(f"workflow {slip.origin.wf!r}: expired before step {draft.step!r} could be recorded")
-    if len(before.envelope.chain) + 2 > MAX_RECORDS:
-        raise LimitExceeded(f"workflow {slip.origin.wf!r}: more than {MAX_RECORDS} records")
+    if len(before.envelope.chain) + 2 > HARD_MAX_RECORDS:
+        raise LimitExceeded(f"workflow {slip.origin.wf!r}: more than {HARD_MAX_RECORDS} records")
     try:
         hop = _hop(before, draft, security, iat)
     except ValidationError as exc:
