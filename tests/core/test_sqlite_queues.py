@@ -14,6 +14,7 @@ import pytest
 
 from paigeant.abc.transport import Consumer
 from paigeant.builtin.sqlite import doorbell, session
+from paigeant.builtin.sqlite.presence import Presence
 from paigeant.builtin.sqlite.transport import SqliteTransport
 from paigeant.errors import BackendClosed, ConfigurationError, LeaseLost, RevisionConflict
 from paigeant.model.message import Message, Publication, QueueStats
@@ -341,21 +342,25 @@ async def test_closing_while_receiving_leaves_nothing_leased(tmp_path: Path) -> 
             assert not list((tmp_path / "q.db.d").glob("*.lock"))
 
 
-async def test_a_consume_that_is_cancelled_leaves_no_lock_file(tmp_path: Path) -> None:
+async def test_a_consume_that_is_cancelled_leaves_no_lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelled exactly while its thread makes the file."""
+    entered, gate, make = threading.Event(), threading.Event(), Presence.open
+
+    def slowly(presence: Presence) -> None:
+        entered.set()
+        gate.wait(10)
+        make(presence)
+
+    monkeypatch.setattr(Presence, "open", slowly)
     async with SqliteTransport(tmp_path / "q.db") as transport:
-
-        async def consume() -> None:
-            async with transport.consume(["q"], lease=30):
-                await asyncio.sleep(3600)
-
-        for turns in range(25):
-            task = asyncio.create_task(consume())
-            for _ in range(turns):
-                await asyncio.sleep(0.0002)
-            task.cancel()
-            await asyncio.wait([task])
-            assert task.cancelled()
-            assert not list((tmp_path / "q.db.d").glob("*.lock"))
+        task = asyncio.create_task(transport.consume(["q"], lease=30).__aenter__())
+        await asyncio.to_thread(entered.wait, 10)
+        task.cancel()
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert not list((tmp_path / "q.db.d").glob("*.lock"))
 
 
 async def test_a_thread_with_its_own_loop_renews(tmp_path: Path) -> None:

@@ -152,14 +152,15 @@ class Writer:
 
     def _patiently(self, sql: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         """Wait for the lock in short steps: SQLite's own handler sleeps up to 100 ms between looks."""
-        deadline = time.monotonic() + PATIENCE
+        deadline, pause = time.monotonic() + PATIENCE, 0.001
         while True:
             try:
                 return self._connection.execute(sql, values)
             except sqlite3.OperationalError as exc:
                 if code_of(exc) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
-            time.sleep(random.uniform(0.0002, 0.001))
+            time.sleep(random.uniform(0.2, 1.0) * pause)
+            pause = min(pause * 1.1, 0.01)
 
     def _synchronise(self, lazy: bool) -> None:
         """Let commits of mere leases skip the fsync; the next durable one includes them."""
