@@ -315,7 +315,7 @@ async def test_the_store_of_a_transport_follows_it(tmp_path: Path) -> None:
         assert entry is not None and entry.value == b"1"
 
 
-@pytest.mark.parametrize("huge", [2**70, 10**400])
+@pytest.mark.parametrize("huge", [2**70, 10**400], ids=["over-int64", "over-float"])
 async def test_values_that_sqlite_refuses_fail_alone(tmp_path: Path, huge: int) -> None:
     """An integer too large is caught by no check of ours, and must not fail the neighbours of its batch."""
     async with SqliteTransport(tmp_path / "q.db") as transport:

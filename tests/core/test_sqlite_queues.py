@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -18,7 +19,7 @@ from paigeant.builtin.sqlite.presence import Presence
 from paigeant.builtin.sqlite.transport import SqliteTransport
 from paigeant.errors import BackendClosed, ConfigurationError, LeaseLost, RevisionConflict
 from paigeant.model.message import Message, Publication, QueueStats
-from paigeant.model.store import ABSENT, Write
+from paigeant.model.store import ABSENT, KEEP, Write
 from paigeant.testing.clock import VirtualClock
 
 
@@ -466,3 +467,34 @@ async def test_only_leases_skip_the_fsync(tmp_path: Path) -> None:
             await asyncio.gather(delivery.settle(), transport.renew(["1.1.1"]))
             levels.append(level())
         assert levels == [2, 1, 2, 1, 2]
+
+
+async def test_no_statement_scans_a_table(tmp_path: Path) -> None:
+    """Whatever a full life of a message and an entry executes finds its rows through an index."""
+    clock = VirtualClock()
+    statements: set[str] = set()
+    async with SqliteTransport(tmp_path / "q.db", clock=clock) as transport:
+        side = transport._database.session()
+        for half in (side._writer, side._reader):
+            assert half is not None
+            half._connection.set_trace_callback(statements.add)
+        store = transport.state_store()
+        await transport.publish(
+            publication("a", ttl=1.0), publication("b"), writes=[Write("k", b"x", ttl=1.0, due=1.0)]
+        )
+        async with transport.consume(["q", "r"], lease=30) as consumer:
+            first, second = await consumer.receive(2)
+            await transport.renew([first.lease_token])
+            await asyncio.gather(first.release(1.0), second.settle(writes=[Write("k", KEEP), Write("j", b"")]))
+        await asyncio.gather(store.get("k"), store.scan("k"), store.due(1.0), store.delete("j"))
+        await asyncio.gather(transport.queues(), transport.peek("q"), side.changes(0))
+        await transport.purge("q")
+        plans = [
+            (sql, row[3])
+            for sql in statements
+            if sql.split()[0] in {"SELECT", "UPDATE", "DELETE", "INSERT"}
+            for row in side._reader._connection.execute("EXPLAIN QUERY PLAN " + sql)  # type: ignore[union-attr]
+        ]
+    scans = [(sql, plan) for sql, plan in plans if re.match(r"SCAN (m|msg|kv|content)\b", plan) and "INDEX" not in plan]
+    assert len(statements) > 20
+    assert scans == []
