@@ -43,12 +43,23 @@ class Reception:
     async def claim(self, delivery: Delivery) -> Claim | None:
         """The claim of a delivery's hop; ``None``: it is dealt with."""
         try:
-            opened = await self._open(delivery)
+            opened = await self._open_patiently(delivery)
             return None if opened is None else await self._claim(delivery, opened)
-        except (UnknownKey, NotYetValid) as exc:
-            await self._wait_or_give_up(delivery, exc)
         except SecurityError as exc:
             await self._refuse(delivery, exc)
+        return None
+
+    async def _open_patiently(self, delivery: Delivery) -> Opened | None:
+        """A stepped clock or a key rotation heals within minutes."""
+        try:
+            return await self._open(delivery)
+        except (UnknownKey, NotYetValid) as exc:
+            if self._may_heal(delivery):
+                await self._later(delivery, ODD_DELAY)
+                return None
+            if isinstance(exc, UnknownKey):
+                raise
+        await self._park_future(delivery)
         return None
 
     async def _open(self, delivery: Delivery) -> Opened | None:
@@ -59,12 +70,7 @@ class Reception:
             if not await self._expire(delivery):
                 raise
             return None
-        task = opened.slip.next
-        if task is None:
-            raise ItineraryError("the workflow of this message has ended; there is nothing to run")
-        if task.step.q != delivery.queue:
-            raise AudienceMismatch(f"a message for queue {task.step.q!r} was found in queue {delivery.queue!r}")
-        return opened
+        return _destined(opened, delivery.queue)
 
     async def _open_any_time(self, delivery: Delivery, now: float) -> Opened:
         env = self._env
@@ -92,21 +98,22 @@ class Reception:
         again = Publication(delivery.queue, delivery.message, delay)
         await patiently(lambda: delivery.settle(again), self._env.clock, "settling a delivery")
 
-    async def _wait_or_give_up(self, delivery: Delivery, exc: UnknownKey | NotYetValid) -> None:
-        """A stepped clock or a key rotation heals within minutes."""
+    def _may_heal(self, delivery: Delivery) -> bool:
         now = self._env.clock.monotonic()
         if len(self._odd) > _MOST_ODD:
             self._odd.clear()
         first = self._odd.setdefault(delivery.message.id, now)
         if now - first < ODD_PATIENCE:
-            return await self._later(delivery, ODD_DELAY)
-        self._odd.pop(delivery.message.id, None)
-        if isinstance(exc, UnknownKey):
-            return await self._refuse(delivery, exc)
-        claim = await self._claim(delivery, await self._open_any_time(delivery, self._env.now() + _CENTURY))
+            return True
+        del self._odd[delivery.message.id]
+        return False
+
+    async def _park_future(self, delivery: Delivery) -> None:
+        """A workflow from the future, whose records are all in order."""
+        opened = await self._open_any_time(delivery, self._env.now() + _CENTURY)
+        claim = await self._claim(delivery, _destined(opened, delivery.queue))
         if claim is not None:
             await self._protocol.park(claim, NotYetValid.__name__)
-        return None
 
     async def _refuse(self, delivery: Delivery, exc: SecurityError) -> None:
         """Dead-letter the bytes untouched, once, with the class of the error."""
@@ -115,3 +122,13 @@ class Reception:
         dead = Publication(dead_letter_queue(delivery.queue), refused(delivery, name, self._env.now()))
         await patiently(lambda: delivery.settle(dead), self._env.clock, "settling a delivery")
         await self._telling.refused(delivery, name)
+
+
+def _destined(opened: Opened, queue: str) -> Opened:
+    """Make sure that there is something to run, and that it belongs into ``queue``."""
+    task = opened.slip.next
+    if task is None:
+        raise ItineraryError("the workflow of this message has ended; there is nothing to run")
+    if task.step.q != queue:
+        raise AudienceMismatch(f"a message for queue {task.step.q!r} was found in queue {queue!r}")
+    return opened
