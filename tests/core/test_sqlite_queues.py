@@ -9,12 +9,14 @@ import re
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from paigeant.abc.transport import Consumer
 from paigeant.builtin.sqlite import doorbell, session
+from paigeant.builtin.sqlite.ops import Claim, Op
 from paigeant.builtin.sqlite.presence import Presence
 from paigeant.builtin.sqlite.transport import SqliteTransport
 from paigeant.errors import BackendClosed, ConfigurationError, LeaseLost, RevisionConflict
@@ -498,3 +500,31 @@ async def test_no_statement_scans_a_table(tmp_path: Path) -> None:
     scans = [(sql, plan) for sql, plan in plans if re.match(r"SCAN (m|msg|kv|content)\b", plan) and "INDEX" not in plan]
     assert len(statements) > 20
     assert scans == []
+
+
+async def test_a_claim_that_lands_while_the_consumer_closes_gives_nothing(tmp_path: Path) -> None:
+    entered, gate = threading.Event(), threading.Event()
+    async with SqliteTransport(tmp_path / "q.db") as transport:
+        await transport.publish(publication())
+        side = transport._database.session()._writer
+        assert side is not None
+        commit = side.commit
+
+        def slowly(ops: Sequence[Op]) -> object:
+            result = commit(ops)
+            if any(isinstance(op, Claim) for op in ops):
+                entered.set()
+                gate.wait(10)
+            return result
+
+        side.commit = slowly  # type: ignore[method-assign, assignment]
+        async with transport.consume(["q"], lease=3600) as consumer:
+            receiving = asyncio.create_task(consumer.receive(1))
+            await asyncio.to_thread(entered.wait, 10)
+            closing = asyncio.create_task(consumer.close())  # type: ignore[attr-defined]
+            await asyncio.sleep(0)
+            gate.set()
+            await closing
+            with pytest.raises(BackendClosed):
+                await receiving
+        assert (await transport.queues("q"))["q"].ready == 1
