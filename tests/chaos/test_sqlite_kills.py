@@ -193,4 +193,6 @@ async def test_another_process_is_woken_not_polled(tmp_path: Path) -> None:
             await transport.publish(Publication("in", Message(str(n), b"x")))
             assert await line(process) == ["received", str(n)]
             took.append(time.monotonic() - start)
-        assert sorted(took)[len(took) // 4] < 0.010, sorted(took)
+        took.sort()  # on a busy machine most wait for the processor, not for the bell
+        assert took[len(took) // 10] < 0.010, took
+        assert took[len(took) // 2] < 0.100, took
