@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -213,7 +214,7 @@ def test_waiting_for_a_parked_workflow_ends_with_what_to_do(cli: InProcess) -> N
     dispatched(spec, correlation_id="wf-1")
 
     async def work(transport: Transport) -> None:
-        with pytest.raises(WorkflowError, match="is parked .* paigeant workflows resume wf-1"):
+        with pytest.raises(WorkflowError, match=r"is parked .* paigeant workflows resume wf-1"):
             await follow(transport, "wf-1", [spec], timeout=20, live=False)
 
     served(work)
@@ -465,10 +466,22 @@ def test_unknown_settings_are_a_warning_in_one_line(cli: InProcess, monkeypatch:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_reader_that_leaves_is_no_error(cli: InProcess) -> None:
-    command = f"{sys.executable} -m paigeant plugins | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stderr == ""
+@pytest.mark.parametrize("command", [["plugins"], ["plugins", "--json"], ["--help"], ["keys", "init", "--path", "k"]])
+def test_a_reader_that_leaves_is_not_worth_a_word(command: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "paigeant", *command],
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "Error" not in done.stderr
+    assert "Exception" not in done.stderr
 
 
 def test_help_does_not_wait_for_the_library() -> None:

@@ -93,8 +93,8 @@ def test_a_killed_worker_loses_nothing(paigeant: Commands) -> None:
 
 
 def test_it_says_where_the_data_is(paigeant: Commands) -> None:
-    worker, _, _ = busy_worker(paigeant, "hold")
-    worker.terminate()
+    worker, gate, _ = busy_worker(paigeant, "hold")
+    gate.touch()
     worker.terminate()
     done = finish(worker)
     assert str(paigeant.directory / ".paigeant" / "default.db") in done.err

@@ -149,6 +149,6 @@ def _show(facts: dict[str, Any], indent: str = "") -> None:
             typer.echo(f"{indent}{printable(name)}:")
             _show(cast("dict[str, Any]", value), indent + "  ")
         elif isinstance(value, list):
-            typer.echo(f"{indent}{printable(name)}: {', '.join(printable(item) for item in value)}")
+            typer.echo(f"{indent}{printable(name)}: {', '.join(map(printable, cast('list[object]', value)))}")
         else:
             typer.echo(f"{indent}{printable(name)}: {printable(value)}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -21,26 +19,16 @@ def run(argv: Sequence[str] | None = None) -> int:
         try:
             app(None if argv is None else list(argv), prog_name="paigeant", obj=state)
         except SystemExit as exc:
-            return _flushed(_code(exc))
+            return _code(exc)
         except PaigeantError as exc:
             if state["debug"]:
                 traceback.print_exc()
             complain(str(exc))
-            return _flushed(2 if isinstance(exc, (ConfigurationError, InvalidWorkflow)) else 1)
-    return _flushed(0)
+            return 2 if isinstance(exc, (ConfigurationError, InvalidWorkflow)) else 1
+    return 0
 
 
 def _code(exc: SystemExit) -> int:
     if isinstance(exc.code, int):
         return exc.code
     return 0 if exc.code is None else 1
-
-
-def _flushed(code: int) -> int:
-    """Whoever read stdout may have gone (``paigeant queues | head -1``): that is no error worth a word."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return code

@@ -31,12 +31,12 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     """A yellow line on stderr."""
-    typer.secho(f"warning: {text}", fg="yellow", err=True)
+    typer.secho(f"warning: {printable(text)}", fg="yellow", err=True)
 
 
 def complain(text: str) -> None:
     """A red line on stderr."""
-    typer.secho(f"error: {text}", fg="red", err=True)
+    typer.secho(f"error: {printable(text)}", fg="red", err=True)
 
 
 def show_json(value: object) -> None:
