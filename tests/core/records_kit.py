@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 from paigeant.envelope import CONTENT_TYPE, Codecs, Opened, Security, body, open_envelope, seal_hop, seal_origin, sha
 from paigeant.model.message import Message
@@ -15,6 +15,18 @@ from paigeant.routing import ActivitySpec, HopDraft, Slip, build_steps
 
 NOW = 1_800_000_000
 LIMIT = 256 * 1024
+
+T = TypeVar("T")
+
+
+def finished(work: Coroutine[Any, Any, T]) -> T:
+    """The answer of a coroutine that waits for nothing; an event loop per example would take most of the time."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        answer: T = done.value
+        return answer
+    raise AssertionError("it waits for something")
 
 
 class Key:

@@ -30,7 +30,7 @@ from paigeant.errors import (
     UnsupportedContentType,
     UntrustedSigner,
 )
-from paigeant.model.records import Revision, RevisionGrant, StepItem, ValueRef
+from paigeant.model.records import ErrorClaim, Revision, RevisionGrant, StepItem, ValueRef
 from paigeant.routing import ActivitySpec, ResultOf, Status, build_steps
 
 from .forging_kit import claims_of, sign_raw, signature, with_chain, with_origin
@@ -164,6 +164,19 @@ async def test_values_may_be_elsewhere_and_others_are_dropped() -> None:
     more = await reopened(with_blobs(lambda blobs: {**blobs, sha(b"junk"): "junk"}, sealed), signed())
     assert more.envelope.blobs == sealed.envelope.blobs
     assert (await done(none, signed())).slip.seq == 1
+
+
+async def test_the_text_of_a_fault_travels_to_the_end() -> None:
+    security, values = signed(), Values()
+    sealed = await dispatched(security)
+    err = ErrorClaim.model_validate({"class": "Boom", "h": values.ref("what happened").h})
+    draft = draft_of(sealed.slip, "fault", err=err, comp=values.ref("undo"))
+    faulted = await reopened(await seal_hop(sealed, draft, values.blobs, security, now=NOW), security)
+    ended = await seal_hop(faulted, draft_of(faulted.slip), {}, security, now=NOW)
+    final = await reopened(ended, security)
+    assert (final.slip.status, final.slip.fault and final.slip.fault.text) == (Status.COMPENSATED, err.h)
+    assert final.envelope.blobs[err.h] == b'"what happened"'
+    assert values.ref("undo").h not in final.envelope.blobs
 
 
 async def test_a_wrong_new_value_is_not_sealed() -> None:

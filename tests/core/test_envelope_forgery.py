@@ -57,6 +57,10 @@ FORGERIES: dict[str, tuple[Forge, type[Exception]]] = {
         EnvelopeFormatError,
     ),
     "stripped": (with_last(lambda r: replace(r, signatures=())), MissingSignature),
+    "stripped, and says so": (
+        with_last(lambda r: replace(resigned(r, signers=[]), signatures=())),
+        MissingSignature,
+    ),
     "unknown key": (with_last(lambda r: sign_raw(unb64url(r.payload), "hop", STRANGER)), UnknownKey),
     "added signature": (with_last(lambda r: sign_raw(unb64url(r.payload), "hop", Key(), STRANGER)), UnknownKey),
     "twice the same": (with_last(lambda r: replace(r, signatures=r.signatures * 2)), EnvelopeFormatError),

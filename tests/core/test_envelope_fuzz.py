@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from paigeant.envelope import Opened, b64url, body, open_envelope, unb64url
 from paigeant.errors import SecurityError
 
-from .records_kit import LIMIT, NOW, Key, dispatched, done, forgetful, message, signed
+from .records_kit import LIMIT, NOW, Key, dispatched, done, finished, forgetful, message, signed
 
 SECURITY = signed(Key("a"), Key("b", "auditor"))
 
@@ -33,7 +33,7 @@ def opened_or_refused(data: bytes) -> None:
     """Both by a fresh process and by one that remembers the genuine chain."""
     for security in (SECURITY, forgetful(SECURITY)):
         try:
-            opened = asyncio.run(open_envelope(message(data), security, now=NOW, limit=LIMIT))
+            opened = finished(open_envelope(message(data), security, now=NOW, limit=LIMIT))
         except SecurityError:
             continue
         sealed = genuine()[0]
@@ -109,12 +109,12 @@ def test_claims_of_another_structure_signed_with_the_right_keys(at: int, choice:
     claims = mutated(json.loads(unb64url(record["payload"])), choice, how, new)
     record["payload"] = b64url(json.dumps(claims).encode())
     for signature, key in zip(record["signatures"], (Key("a"), Key("b", "auditor")), strict=True):
-        raw = asyncio.run(key.sign(f"{signature['protected']}.{record['payload']}".encode()))
+        raw = finished(key.sign(f"{signature['protected']}.{record['payload']}".encode()))
         signature["signature"] = b64url(raw)
     del frame["chain"][at:]
     for security in (SECURITY, forgetful(SECURITY)):
         try:
-            opened = asyncio.run(open_envelope(message(json.dumps(frame).encode()), security, now=NOW, limit=LIMIT))
+            opened = finished(open_envelope(message(json.dumps(frame).encode()), security, now=NOW, limit=LIMIT))
         except SecurityError:
             continue
         assert opened.slip.seq == at

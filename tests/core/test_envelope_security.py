@@ -10,6 +10,7 @@ import pytest
 
 from paigeant.envelope import Security, body, open_envelope
 from paigeant.errors import (
+    BadSignature,
     ConfigurationError,
     Expired,
     LimitExceeded,
@@ -202,6 +203,18 @@ async def test_signed_and_unsigned_do_not_mix() -> None:
     assert (await reopened(plain, unsigned)).slip == plain.slip
     with pytest.raises(PolicyNotSatisfied, match="unsigned namespace"):
         await reopened(await dispatched(signed(A)), unsigned)
+
+
+@pytest.mark.parametrize(
+    ("raised", "error"), [(ValueError("bad point"), BadSignature), (SignerUnavailable("vault"), SignerUnavailable)]
+)
+async def test_a_verifier_that_raises(raised: Exception, error: type[Exception]) -> None:
+    class Raising(Key):
+        async def verify(self, signing_input: bytes, signature: bytes) -> bool:
+            raise raised
+
+    with pytest.raises(error):
+        await reopened(await dispatched(signed(Key())), signed(Raising()))
 
 
 class Counting(Key):

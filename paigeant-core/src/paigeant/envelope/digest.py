@@ -8,7 +8,7 @@ import hashlib
 from ..errors import EnvelopeFormatError
 
 _TO_URL = bytes.maketrans(b"+/", b"-_")
-_FROM_URL = bytes.maketrans(b"-_+/", b"+/!!")  # "+" and "/" must not pass
+_FROM_URL = bytes.maketrans(b"-_", b"+/")
 
 
 def b64url(data: bytes) -> str:

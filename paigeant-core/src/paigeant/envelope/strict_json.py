@@ -75,7 +75,7 @@ def _float(text: str) -> float:
 
 
 def _int(text: str) -> int:
-    if len(text) > 17 or abs(value := int(text)) > _MAX_INT:
+    if abs(value := int(text)) > _MAX_INT:
         raise ValueError("a whole number is over 2^53-1")
     return value
 
