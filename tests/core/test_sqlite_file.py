@@ -10,6 +10,7 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -240,14 +241,21 @@ async def test_deleted_file_is_noticed(tmp_path: Path) -> None:
             await transport.publish(publication())
 
 
-async def test_a_commit_that_fails_half_way_is_an_unknown_outcome(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(sqlite3.SQLITE_IOERR_FSYNC, OutcomeUnknown), (sqlite3.SQLITE_FULL, BackendUnavailable)],
+    ids=["fsync", "full"],
+)
+async def test_a_commit_that_fails_says_whether_it_may_have_happened(
+    tmp_path: Path, code: int, expected: type[BackendError]
+) -> None:
     class Failing(sqlite3.Connection):
         broken = False
 
-        def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
             if self.broken and sql == "COMMIT":
                 error = sqlite3.OperationalError("disk I/O error")
-                error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+                error.sqlite_errorcode = code
                 raise error
             return super().execute(sql, *values)
 
@@ -257,10 +265,12 @@ async def test_a_commit_that_fails_half_way_is_an_unknown_outcome(tmp_path: Path
         side._connection.close()
         side._connection = Failing(tmp_path / "q.db", isolation_level=None, check_same_thread=False)
         side._connection.broken = True
-        with pytest.raises(OutcomeUnknown, match="read again"):
-            await transport.publish(publication())
+        with pytest.raises(expected) as caught:
+            await transport.publish(publication("failed"))
+        assert type(caught.value) is expected
         side._connection.broken = False
-        await transport.publish(publication())
+        await transport.publish(publication("healed"))
+        assert [message.id for message in await transport.peek("q")] == ["healed"]
 
 
 async def test_many_may_create_the_file_at_once(tmp_path: Path) -> None:
