@@ -14,7 +14,7 @@ from paigeant.builtin.inmemory.transport import InMemoryTransport
 from paigeant.errors import BackendClosed, BackendError, ConfigurationError, LeaseLost, MessageTooLarge
 from paigeant.model.capabilities import Capabilities
 from paigeant.model.message import Message, Publication, QueueStats
-from paigeant.model.store import ANY, Write
+from paigeant.model.store import ANY, Entry, Write
 
 from .proxies import DECLARED, ProxyConsumer, ProxyTransport
 from .virtual import LoopClock
@@ -716,6 +716,18 @@ class HasNoStore(ProxyTransport):
 
     def state_store(self) -> StateStore | None:
         return None
+
+
+class HasABlindStore(ProxyTransport):
+    """Watchers do not notice writes that ride along."""
+
+    def state_store(self) -> StateStore | None:
+        class Store(InMemoryStore):
+            async def watch(self, key: str) -> AsyncGenerator[Entry | None]:
+                yield await self.get(key)
+                await asyncio.Event().wait()
+
+        return Store(of=self.inner._membership)
 
 
 class ReusesTokens(ProxyTransport):

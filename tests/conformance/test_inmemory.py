@@ -148,6 +148,43 @@ async def test_a_message_past_its_ttl_is_dropped_unread() -> None:
         assert await receive(transport) == ["m-2"]
 
 
+async def test_unread_messages_past_their_ttl_do_not_pile_up() -> None:
+    clock = VirtualClock()
+    async with InMemoryTransport(namespace="pile", clock=clock) as transport:
+        for n in range(100):
+            await transport.publish(publication(n, ttl=10))
+            await clock.advance(1)
+        queue = transport.broker.queue("work")
+        assert queue.count() <= 11
+        queue.ready.clear()
+
+
+async def test_an_ended_lease_is_lost_even_if_nobody_took_over() -> None:
+    clock = VirtualClock()
+    async with InMemoryTransport(namespace="late", clock=clock) as transport:
+        await transport.publish(publication(1))
+        async with transport.consume(["work"], lease=20.0) as consumer:
+            [delivery] = await consumer.receive(1)
+            await clock.advance(20)
+            assert await transport.renew([delivery.lease_token]) == {delivery.lease_token}
+            with pytest.raises(LeaseLost):
+                await delivery.settle()
+            with pytest.raises(LeaseLost):
+                await delivery.release()
+            assert (await transport.queues("work"))["work"].ready == 1
+            [again] = await consumer.receive(1)
+            await again.settle()
+
+
+async def test_what_a_consumer_held_is_free_as_soon_as_it_leaves() -> None:
+    async with InMemoryTransport(namespace="free") as transport:
+        await transport.publish(publication(1), publication(2))
+        async with transport.consume(["work"], lease=LEASE) as consumer:
+            await (await consumer.receive(1))[0].settle()
+            await consumer.receive(1)
+        assert await receive(transport) == ["m-2"]
+
+
 async def test_a_watcher_is_told_when_its_entry_expires() -> None:
     clock = VirtualClock()
     async with InMemoryStore(namespace="watch", clock=clock) as store:
@@ -161,7 +198,7 @@ async def test_a_watcher_is_told_when_its_entry_expires() -> None:
 
 
 async def test_a_watcher_ends_with_its_store() -> None:
-    async with InMemoryTransport(namespace="ends"), InMemoryStore(namespace="ends") as store:
+    async with InMemoryTransport(namespace="ends") as transport, InMemoryStore(namespace="ends") as store:
         changes = store.watch("a")
         assert await anext(changes) is None
         waiting = asyncio.ensure_future(anext(changes))
@@ -169,6 +206,7 @@ async def test_a_watcher_ends_with_its_store() -> None:
         await store.disconnect()
         with pytest.raises(BackendClosed):
             await waiting
+        assert not transport.broker.watchers
 
 
 # --- threads

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
+
 from ...abc.store import StateStore
 from ...errors import BackendClosed
 from ...model.message import QueueStats
+from ...model.store import Entry, Write
 from ..kit import conformance, skip
 from ..rules import check, refuses
 from .rig import Rig, TransportCases, ids, publication
@@ -125,6 +129,32 @@ class Inspecting(TransportCases):
             "T50",
             f"the store of a clone has {entry}",
             "keep one set of entries per backend and namespace",
+        )
+
+    @conformance("S20", needs="atomic_writes")
+    async def test_T50_watchers_see_writes_that_ride_along(self, rig: Rig) -> None:
+        transport = await rig.open()
+        other = await rig.clone(transport)
+        async with aclosing(rig.store(other).watch("a/1")) as changes:
+            check(await anext(changes) is None, "S20", "an entry nobody wrote", "tell the entry as it is now")
+            told = asyncio.ensure_future(anext(changes))
+            await transport.publish(publication(1), writes=[Write("a/1", b"published")])
+            await self._sees(rig, told, b"published", "publish")
+            told = asyncio.ensure_future(anext(changes))
+            async with rig.receiving(transport) as receiver:
+                await (await receiver.one("T11")).settle(writes=[Write("a/1", b"settled")])
+            await self._sees(rig, told, b"settled", "settle")
+
+    async def _sees(self, rig: Rig, told: asyncio.Future[Entry | None], value: bytes, how: str) -> None:
+        await asyncio.wait([told], timeout=rig.patience)
+        entry = told.result() if told.done() else None
+        told.cancel()
+        await asyncio.wait([told], timeout=rig.patience)
+        check(
+            entry is not None and entry.value == value,
+            "S20",
+            f"{how} wrote {value!r}; a watcher saw {entry}",
+            "notify watchers of writes that ride along, as of any other",
         )
 
     def _store_of(self, store: StateStore | None) -> StateStore:
