@@ -197,11 +197,11 @@ async def test_after_the_pivot_nothing_is_undone_and_only_retrying_goes_on(store
 
     @activity(retry=NO_RETRY)
     async def after(ctx: ActivityContext) -> None:
-        if not journey.undone and ctx.variables["fail"]:
+        if not journey.undone and ctx.variables["stuck"]:
             raise PermanentFault("stuck")
 
     slip = [ActivitySpec("hotel"), ActivitySpec("flight", pivot=True), ActivitySpec("after")]
-    workflow = await stored.dispatch(slip, variables={"fail": True})
+    workflow = await stored.dispatch(slip, variables={"stuck": True})
     async with stored.worker(*journey.activities, after), stored.client() as client:
 
         async def parked() -> bool:

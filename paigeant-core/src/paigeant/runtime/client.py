@@ -219,15 +219,17 @@ class WorkflowClient:
 
     async def _replied(self, env: Environment, keys: BranchKeys) -> tuple[Opened, str]:
         """Without a store: the signed final envelope comes to the reply queue. It is read, not consumed."""
-        pause = 0.005
+        pause, limit = 0.005, 10
         while True:
-            for message in await env.transport.peek(keys.reply_queue, 10):
+            messages = await env.transport.peek(keys.reply_queue, limit)
+            for message in messages:
                 try:
                     opened = await _open(env, message)
                 except SecurityError:
                     continue  # Anyone can write to a queue: only a verified envelope of this workflow counts.
                 if BranchKeys.of(opened.slip.origin.wf) == keys and opened.slip.origin.reply_to == keys.reply_queue:
                     return opened, str(opened.slip.status or "expired")
+            limit *= 2 if len(messages) == limit else 1  # junk before it must not hide it
             await asyncio.sleep(pause)
             pause = min(pause * 1.3, 0.25)
 

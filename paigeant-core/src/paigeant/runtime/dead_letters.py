@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from ..envelope.frame import ATTEMPT_HEADER
 from ..model.message import Message, Publication
 from ..model.names import DEAD, dead_letter_queue
 from .environment import connected
@@ -106,5 +107,6 @@ def _letter(queue: str, message: Message) -> DeadLetter:
 
 
 def _revived(message: Message) -> Message:
-    kept = {name: value for name, value in message.headers.items() if name not in ADDED}
+    """As it was before it was refused, with fresh attempts."""
+    kept = {name: value for name, value in message.headers.items() if name not in (*ADDED, ATTEMPT_HEADER)}
     return Message(message.id, message.body, kept)

@@ -29,14 +29,12 @@ from .moving import make_move
 from .notifier import event_id
 from .patience import patiently
 from .protocol.stored import publication
+from .sealing import HOP_BYTES
 from .values import Outbox
 
 if TYPE_CHECKING:
     from ..envelope.opening import Opened
     from ..envelope.security import Security
-
-HOP_BYTES = 1400
-"""About what one record adds to the message: 600 bytes of claims, base64, a signature or two."""
 
 
 @dataclass(frozen=True)

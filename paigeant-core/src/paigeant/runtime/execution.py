@@ -48,6 +48,9 @@ _PERMANENT = (
 )
 
 
+_SHORT_TEXT = 300
+
+
 @dataclass(frozen=True)
 class Host:
     """What the worker lends to every execution."""
@@ -217,13 +220,20 @@ class Execution:
         return Failed(class_name(exc), digest, kind, delay, comp)
 
     def refuse(self, result: Succeeded | Failed, exc: Exception) -> Failed:
-        """What the activity asked for cannot be: a permanent fault in place of its result."""
+        """What the activity asked for cannot be: a permanent fault in place of its result.
+
+        A fault that does not fit itself keeps its class and the beginning of its text.
+        """
         comp = result.comp
         kept = self.outbox.blobs.get(comp.h) if comp is not None else None
+        error, text = class_name(exc), describe(exc)
+        if isinstance(result, Failed):
+            error, text = result.error, self.text_of(result)
         self.outbox.blobs.clear()
         if comp is not None and kept is not None:
             self.outbox.blobs[comp.h] = kept
-        return Failed(class_name(exc), self.outbox.add_text(describe(exc)), "permanent", None, comp)
+            self.outbox.put_aside(comp.h)
+        return Failed(error, self.outbox.add_text(text[:_SHORT_TEXT]), "permanent", None, comp)
 
     def text_of(self, result: Succeeded | Failed) -> str:
         """The redacted text of a failure."""

@@ -12,7 +12,7 @@ from ..routing.advance import Commit as Sealable
 from ..routing.advance import Failed, Retry, Succeeded, advance
 from .execution import Execution, Host
 from .reception import Reception
-from .sealing import Sealer
+from .sealing import HOP_BYTES, Sealer
 from .telling import Telling
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class HopRunner:
             await self._take_effect(claim, execution, result, started)
         except (RevisionNotAuthorized, MessageTooLarge, SerializationError) as exc:
             # What the activity asked for cannot be: that is its fault, and no attempt can mend it.
-            await self._take_effect(claim, execution, execution.refuse(result, exc), started)
+            await self._refuse(claim, execution, execution.refuse(result, exc), started)
 
     async def _take_effect(
         self, claim: Claim, execution: Execution, result: Succeeded | Failed, started: float
@@ -94,7 +94,7 @@ class HopRunner:
         step = self._decide(claim, result)
         if isinstance(step, Sealable):
             commit = await self._sealer.seal(claim, step.draft, execution.outbox, started)
-            self._check_size(claim, commit)
+            self._check_size(claim, commit, result)
             await self._telling.committed(claim, commit.opened, self._env.now() - started)
             return await self._protocol.commit(claim, commit)
         text = execution.text_of(result)
@@ -113,13 +113,23 @@ class HopRunner:
             random=random.random(),
         )
 
-    def _check_size(self, claim: Claim, commit: Commit) -> None:
-        if len(commit.body) > self._env.max_body:
+    async def _refuse(self, claim: Claim, execution: Execution, result: Failed, started: float) -> None:
+        try:
+            await self._take_effect(claim, execution, result, started)
+        except MessageTooLarge as exc:
+            await self._telling.parked(claim, type(exc).__name__)
+            await self._protocol.park(claim, f"{type(exc).__name__}: {execution.text_of(result)}"[:1000])
+
+    def _check_size(self, claim: Claim, commit: Commit, result: Succeeded | Failed) -> None:
+        """A success leaves room for what must fit later: the record of a fault, and those of all that is undone."""
+        slip, limit = commit.opened.slip, self._env.max_body
+        reserve = 0 if slip.next is None or isinstance(result, Failed) else HOP_BYTES * (1 + len(slip.to_undo))
+        if len(commit.body) + reserve > limit:
             step = claim.next.step
             raise MessageTooLarge(
                 f"activity {step.act!r} (step {step.id!r}): with its result and variables the message has "
-                f"{len(commit.body)} bytes, over the limit of {self._env.max_body}; return less, configure a state "
-                "store, or raise PAIGEANT_MAX_MESSAGE_BYTES"
+                f"{len(commit.body)} bytes, over the limit of {limit} less {reserve} for what follows; return less, "
+                "configure a state store, or raise PAIGEANT_MAX_MESSAGE_BYTES"
             )
 
     async def _give_back(self, claim: Claim) -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("paigeant.runtime")
 
+HOP_BYTES = 1400
+"""About what one record adds to the message: 600 bytes of claims, base64, a signature or two."""
+
 
 class Sealer:
     """Seals hops in the name of one worker."""

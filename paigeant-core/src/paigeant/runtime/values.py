@@ -95,6 +95,7 @@ class Outbox:
     def __init__(self, env: Environment) -> None:
         self._env = env
         self.blobs: dict[str, bytes] = {}
+        self._apart: set[str] = set()
 
     def add(self, plain: Any, what: str) -> ValueRef:
         """Encode a plain value; the reference goes into a record.
@@ -121,7 +122,11 @@ class Outbox:
 
     def aside(self) -> frozenset[str]:
         """Digests of the values that are too large to travel where there is a store."""
-        return frozenset(digest for digest, data in self.blobs.items() if len(data) > CLAIM_CHECK)
+        return frozenset(h for h, data in self.blobs.items() if len(data) > CLAIM_CHECK or h in self._apart)
+
+    def put_aside(self, digest: str) -> None:
+        """Do not let this value travel where there is a store, although it is small: the message is full."""
+        self._apart.add(digest)
 
     def without(self, digests: frozenset[str]) -> dict[str, bytes]:
         """The values that travel."""

@@ -1,0 +1,452 @@
+"""Dispatch, size, outcome, parking, expiry: what a caller sees of a workflow."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from paigeant import (
+    ActivityContext,
+    ActivitySpec,
+    ConfigurationError,
+    DuplicateWorkflow,
+    InvalidWorkflow,
+    PermanentFault,
+    ResultExpired,
+    ResultOf,
+    ResultTimeout,
+    RetryPolicy,
+    StoreRequired,
+    WorkflowError,
+    WorkflowNotFound,
+    activity,
+)
+from paigeant.errors import MessageTooLarge
+from paigeant.state.ids import BranchKeys
+
+from ..core.records_kit import Key, signed
+from ..support import NO_RETRY, Bed, until
+
+
+@activity
+async def echo(value: Any = None) -> Any:
+    return value
+
+
+SLIP = [ActivitySpec("echo", {"value": 1})]
+
+
+async def test_the_same_dispatch_twice_is_one_workflow(stored: Bed) -> None:
+    ran: list[Any] = []
+
+    @activity
+    async def count(value: Any) -> None:
+        ran.append(value)
+
+    slip = [ActivitySpec("count", {"value": 1})]
+    first = await stored.dispatch(slip, correlation_id="order-7", variables={"a": 1})
+    again = await stored.dispatch(slip, correlation_id="order-7", variables={"a": 1})
+    assert first == again == "order-7"
+    async with stored.worker(count):
+        assert (await stored.outcome("order-7")).status == "completed"
+        assert await stored.dispatch(slip, correlation_id="order-7", variables={"a": 1}) == "order-7"
+
+        async def empty() -> bool:
+            stats = (await stored.transport.queues("count"))["count"]
+            return not (stats.ready or stats.in_flight)
+
+        await until(empty)
+    assert ran == [1]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"slip": [ActivitySpec("echo", {"value": 2})]},
+        {"slip": [ActivitySpec("echo", {"value": 1}), ActivitySpec("echo")]},
+        {"slip": SLIP, "variables": {"a": 1}},
+    ],
+    ids=["argument", "step", "variable"],
+)
+async def test_other_content_under_one_id_is_a_duplicate(stored: Bed, other: dict[str, Any]) -> None:
+    await stored.dispatch(SLIP, correlation_id="order-7")
+    other = dict(other)
+    slip = other.pop("slip")
+    with pytest.raises(DuplicateWorkflow, match="'order-7'"):
+        await stored.dispatch(slip, correlation_id="order-7", **other)
+    async with stored.worker(echo):
+        assert (await stored.outcome("order-7")).results == {"echo": 1}
+        with pytest.raises(DuplicateWorkflow):
+            await stored.dispatch(slip, correlation_id="order-7", **other)
+
+
+async def test_a_hundred_dispatchers_of_one_id_make_one_workflow(stored: Bed) -> None:
+    ran: list[int] = []
+
+    @activity
+    async def count() -> None:
+        ran.append(1)
+
+    async with stored.worker(count), stored.dispatcher() as dispatcher:
+        slip = [ActivitySpec("count")]
+        many = (dispatcher.dispatch_workflow(slip, correlation_id="one") for _ in range(100))
+        assert set(await asyncio.gather(*many)) == {"one"}
+        assert (await stored.outcome("one")).status == "completed"
+    assert ran == [1]
+
+
+async def test_a_token_is_refused_before_anything_is_published(bed: Bed) -> None:
+    with pytest.raises(ConfigurationError, match="on-behalf-of"):
+        await bed.dispatch(SLIP, obo_token="secret")
+    assert (await bed.transport.queues("echo"))["echo"].ready == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"correlation_id": "a/b"},
+        {"correlation_id": ""},
+        {"correlation_id": "x" * 129},
+        {"correlation_id": "a\n"},
+        {"variables": {"": 1}},
+        {"variables": {"x" * 129: 1}},
+        {"expires": 0},
+        {"expires": -5},
+        {"expires": float("nan")},
+        {"expires": timedelta(days=31)},
+    ],
+    ids=str,
+)
+async def test_nonsense_is_refused_at_the_producer(memory: Bed, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidWorkflow):
+        await memory.dispatch(SLIP, **options)
+    assert (await memory.transport.queues("echo"))["echo"].ready == 0
+
+
+async def test_an_empty_itinerary_is_refused(memory: Bed) -> None:
+    with pytest.raises(InvalidWorkflow):
+        await memory.dispatch([])
+
+
+async def test_an_itinerary_whose_history_would_not_fit_is_refused(memory: Bed) -> None:
+    with pytest.raises(InvalidWorkflow, match="records"):
+        await memory.dispatch([ActivitySpec("echo")] * 200)
+
+
+async def test_large_values_travel_aside_where_there_is_a_store(stored: Bed) -> None:
+    big = "x" * 300_000
+
+    @activity
+    async def double(ctx: ActivityContext, value: str, carried: str) -> str:
+        ctx.variables["carried"] = carried + "!"
+        return value * 2
+
+    @activity
+    async def size(value: str, carried: str) -> list[int]:
+        return [len(value), len(carried)]
+
+    slip = [ActivitySpec("double", {"value": big}), ActivitySpec("size", {"value": ResultOf("double")})]
+    async with stored.worker(double, size):
+        workflow = await stored.dispatch(slip, variables={"carried": big})
+        outcome = await stored.outcome(workflow)
+    assert outcome.results["size"] == [600_000, 300_001]
+    assert outcome.results["double"] == big * 2
+    assert len(outcome.variables["carried"]) == 300_001
+
+
+async def test_without_a_store_a_large_argument_is_refused_at_the_producer(storeless: Bed) -> None:
+    with pytest.raises(MessageTooLarge, match=r"'value' of activity 'echo'"):
+        await storeless.dispatch([ActivitySpec("echo", {"value": "x" * 300_000})])
+    assert (await storeless.transport.queues("echo"))["echo"].ready == 0
+
+
+async def test_without_a_store_a_large_result_is_a_permanent_fault(storeless: Bed) -> None:
+    ran: list[int] = []
+
+    @activity
+    async def large() -> str:
+        ran.append(1)
+        return "x" * 300_000
+
+    outcome = await storeless.run([ActivitySpec("large"), ActivitySpec("echo")], large, echo)
+    assert outcome.status == "failed"
+    assert outcome.fault is not None
+    assert (outcome.fault.error, ran) == ("MessageTooLarge", [1])
+    assert "'large'" in outcome.fault.message
+
+
+async def test_variables_that_do_not_fit_are_a_permanent_fault(bed: Bed) -> None:
+    @activity
+    async def fill(ctx: ActivityContext) -> None:
+        for number in range(6):
+            ctx.variables[f"v{number}"] = str(number) * 60_000
+
+    outcome = await bed.run([ActivitySpec("fill")], fill)
+    assert outcome.status == "failed"
+    assert outcome.fault is not None
+    assert outcome.fault.error == "MessageTooLarge"
+    assert "'fill'" in outcome.fault.message
+
+
+def full(room: int) -> dict[str, str]:
+    """Variables that leave so much room in a message, more or less."""
+    values = {f"pad{number}": str(number) * 60_000 for number in range(4)}
+    return {**values, "pad": "x" * (256 * 1024 - 240_000 - 6_000 - room)}
+
+
+@pytest.mark.parametrize("room", [0, 2_000])
+async def test_a_long_fault_in_a_full_message_still_reaches_its_reader(bed: Bed, room: int) -> None:
+    """The record of a fault must fit where nothing else would; its text is cut if need be."""
+
+    @activity(retry=NO_RETRY)
+    async def fails() -> None:
+        raise PermanentFault("why " * 4000)
+
+    outcome = await bed.run([ActivitySpec("fails")], fails, variables=full(room))
+    assert outcome.status == "failed"
+    assert outcome.fault is not None
+    assert outcome.fault.error == "PermanentFault"
+    assert outcome.fault.message.startswith("PermanentFault: why")
+
+
+@pytest.mark.parametrize("size", range(2_000, 8_000, 500))
+async def test_a_result_must_leave_room_for_what_follows(stored: Bed, size: int) -> None:
+    """Whatever the size of the first result: the fault and the undo after it find their place."""
+    undone: list[int] = []
+
+    @activity(retry=NO_RETRY)
+    async def fill(ctx: ActivityContext) -> str:
+        await ctx.register_compensation(data="d" * 2_000)
+        return "r" * size
+
+    @fill.compensate
+    async def unfill(data: str) -> None:
+        undone.append(len(data))
+
+    @activity(retry=NO_RETRY)
+    async def fails() -> None:
+        raise PermanentFault("why " * 4000)
+
+    slip = [ActivitySpec("fill"), ActivitySpec("fails")]
+    outcome = await stored.run(slip, fill, fails, variables=full(1_000))
+    assert outcome.status == "compensated"
+    assert outcome.fault is not None
+    assert (outcome.fault.activity, outcome.fault.error) in {("fill", "MessageTooLarge"), ("fails", "PermanentFault")}
+    assert undone == [2_000]
+
+
+async def test_a_value_changed_in_the_store_is_refused(stored: Bed) -> None:
+    workflow = await stored.dispatch([ActivitySpec("echo", {"value": "x" * 100_000})])
+    (entry,) = await stored.state.scan(f"blob/{BranchKeys.of(workflow).workflow}/")
+    await stored.state.put(entry.key, b'{"value":"' + b"y" * 100_000 + b'"}')
+    async with stored.worker(echo):
+        outcome = await stored.outcome(workflow)
+    assert outcome.fault is not None
+    assert outcome.fault.error == "PayloadMismatch"
+
+
+async def test_a_value_lost_from_the_store_is_a_permanent_fault(stored: Bed) -> None:
+    workflow = await stored.dispatch([ActivitySpec("echo", {"value": "x" * 100_000})])
+    (entry,) = await stored.state.scan(f"blob/{BranchKeys.of(workflow).workflow}/")
+    await stored.state.delete(entry.key)
+    async with stored.worker(echo):
+        outcome = await stored.outcome(workflow)
+    assert outcome.fault is not None
+    assert outcome.fault.error == "PayloadMissing"
+
+
+async def test_waiting_has_a_limit_and_the_workflow_goes_on(bed: Bed) -> None:
+    workflow = await bed.dispatch(SLIP)
+    async with bed.client() as client:
+        with pytest.raises(ResultTimeout, match=workflow):
+            await client.result(workflow, timeout=timedelta(milliseconds=50))
+        async with bed.worker(echo):
+            assert (await client.result(workflow, timeout=10)).results == {"echo": 1}
+
+
+async def test_an_unknown_workflow_is_not_found(stored: Bed) -> None:
+    async with stored.client() as client:
+        for ask in (client.result, client.status, client.resume):
+            with pytest.raises(WorkflowNotFound, match="'nobody'"):
+                await ask("nobody")
+        assert await client.history("nobody") == []
+
+
+async def test_results_that_were_cleaned_up_are_expired_not_lost(stored: Bed) -> None:
+    workflow = await stored.dispatch(SLIP)
+    async with stored.worker(echo):
+        await stored.outcome(workflow)
+    await stored.state.delete(BranchKeys.of(workflow).result)
+    async with stored.client() as client:
+        with pytest.raises(ResultExpired, match="completed"):
+            await client.result(workflow)
+
+
+async def test_several_may_read_one_outcome_again_and_again(bed: Bed) -> None:
+    workflow = await bed.dispatch(SLIP)
+    async with bed.worker(echo):
+        outcomes = await asyncio.gather(*(bed.outcome(workflow) for _ in range(5)))
+    assert [outcome.results for outcome in outcomes] == [{"echo": 1}] * 5
+    assert (await bed.outcome(workflow)).results == {"echo": 1}
+
+
+async def test_without_a_store_questions_that_need_one_say_so(storeless: Bed) -> None:
+    async with storeless.client() as client:
+        for ask in (client.status, client.history, client.resume):
+            with pytest.raises(StoreRequired, match="PAIGEANT_STATE_STORE"):
+                await ask("any")
+        with pytest.raises(StoreRequired):
+            await client.parked()
+
+
+async def test_exhausted_may_park_and_resume_gives_fresh_attempts(stored: Bed) -> None:
+    attempts: list[int] = []
+
+    @activity(retry=RetryPolicy(attempts=2, first_delay=0))
+    async def mended(ctx: ActivityContext) -> str:
+        attempts.append(ctx.attempt)
+        if len(attempts) < 4:
+            raise ValueError("several\nlines\nof text")
+        return "done"
+
+    slip = [ActivitySpec("echo", {"value": 1}), ActivitySpec("mended", exhausted="park")]
+    workflow = await stored.dispatch(slip)
+    async with stored.worker(echo, mended), stored.client() as client:
+
+        async def parked() -> bool:
+            return (await client.status(workflow)).state == "parked"
+
+        await until(parked)
+        (status,) = await client.parked()
+        assert (status.correlation_id, status.queue, status.seq) == (workflow, "mended", 1)
+        assert status.parked.startswith("exhausted: ValueError: several")
+        assert attempts == [1, 2]
+        await client.resume(workflow)
+        outcome = await client.result(workflow, timeout=10)
+        with pytest.raises(WorkflowError, match="not parked"):
+            await client.resume(workflow)
+        assert await client.parked() == []
+    assert outcome.results["mended"] == "done"
+    assert attempts == [1, 2, 1, 2]
+    assert await stored.steps(workflow) == [("echo", "do", "ok"), ("mended", "do", "ok")]
+
+
+async def test_without_a_store_exhausted_is_a_dead_letter_that_can_be_replayed(storeless: Bed) -> None:
+    from paigeant import DeadLetters
+
+    attempts: list[int] = []
+
+    @activity(retry=RetryPolicy(attempts=2, first_delay=0))
+    async def mended(ctx: ActivityContext) -> str:
+        attempts.append(ctx.attempt)
+        if len(attempts) < 4:
+            raise ValueError("several\nlines")
+        return "done"
+
+    workflow = await storeless.dispatch([ActivitySpec("mended", exhausted="park")])
+    async with storeless.worker(mended), DeadLetters(storeless.transport) as dead:
+
+        async def there() -> bool:
+            return bool(await dead.list("mended"))
+
+        await until(there)
+        (letter,) = await dead.list("mended")
+        assert letter.error.startswith("exhausted")
+        assert await dead.replay("mended") == 1
+        assert (await storeless.outcome(workflow)).results == {"mended": "done"}
+    assert attempts == [1, 2, 1, 2], "a replay gives fresh attempts"
+
+
+async def test_an_expired_workflow_ends_as_expired(stored: Bed) -> None:
+    keys = signed(Key(), namespace="default", skew=0)
+    ran: list[int] = []
+
+    @activity
+    async def late() -> None:
+        ran.append(1)
+
+    async with stored.dispatcher(security=keys) as dispatcher:
+        workflow = await dispatcher.dispatch_workflow([ActivitySpec("late")], expires=1)
+    await asyncio.sleep(1.1)  # the time is that of the signed record: whole seconds
+    async with stored.worker(late, security=keys), stored.client(security=keys) as client:
+        assert (await client.outcome(workflow, timeout=10)).status == "expired"
+    assert ran == []
+    assert await stored.all_dead() == []
+
+
+async def test_a_workflow_that_expires_while_it_runs_ends_as_expired(stored: Bed) -> None:
+    keys = signed(Key(), namespace="default", skew=0)
+
+    @activity
+    async def slow() -> None:
+        await asyncio.sleep(2.1)
+
+    async with stored.dispatcher(security=keys) as dispatcher:
+        workflow = await dispatcher.dispatch_workflow([ActivitySpec("slow")], expires=1)
+    async with stored.worker(slow, security=keys, lease=2.0), stored.client(security=keys) as client:
+        assert (await client.outcome(workflow, timeout=10)).status == "expired"
+
+
+async def test_a_parked_workflow_that_nobody_resumes_expires(stored: Bed) -> None:
+    keys = signed(Key(), namespace="default", skew=0)
+
+    @activity(retry=NO_RETRY)
+    async def broken() -> None:
+        raise PermanentFault("no")
+
+    async with stored.dispatcher(security=keys) as dispatcher:
+        workflow = await dispatcher.dispatch_workflow([ActivitySpec("broken", exhausted="park")], expires=2)
+    async with stored.worker(broken, security=keys), stored.client(security=keys) as client:
+        assert (await client.outcome(workflow, timeout=10)).status == "expired"
+        assert await client.parked() == []
+
+
+async def test_without_a_store_an_expired_workflow_is_told_and_dead_lettered(storeless: Bed) -> None:
+    keys = signed(Key(), namespace="default", skew=0)
+    async with storeless.dispatcher(security=keys) as dispatcher:
+        workflow = await dispatcher.dispatch_workflow(SLIP, expires=1)
+    await asyncio.sleep(1.1)
+    async with storeless.worker(echo, security=keys), storeless.client(security=keys) as client:
+        assert (await client.outcome(workflow, timeout=10)).status == "expired"
+    assert await storeless.dead("echo") == ["Expired"]
+
+
+async def test_the_outcome_is_believed_only_if_it_is_signed(storeless: Bed) -> None:
+    """Anyone can write to the reply queue."""
+    from paigeant.model.message import Message, Publication
+
+    workflow = await storeless.dispatch(SLIP)
+    reply = BranchKeys.of(workflow).reply_queue
+    forged = Message("x", b'{"v":1,"status":"completed"}', {"content-type": "application/vnd.paigeant.envelope+json"})
+    await storeless.transport.publish(
+        *(Publication(reply, Message(f"x{n}", forged.body, forged.headers)) for n in range(30))
+    )
+    async with storeless.worker(echo):
+        assert (await storeless.outcome(workflow)).results == {"echo": 1}
+
+
+async def test_status_tells_where_a_workflow_stands(stored: Bed) -> None:
+    release = asyncio.Event()
+
+    @activity
+    async def held() -> None:
+        await release.wait()
+
+    workflow = await stored.dispatch([ActivitySpec("echo"), ActivitySpec("held")])
+    async with stored.client() as client:
+        status = await client.status(workflow)
+        assert (status.state, status.seq, status.queue, status.consumers) == ("ready", 0, "echo", 0)
+        async with stored.worker(echo, held):
+
+            async def second() -> bool:
+                return (await client.status(workflow)).seq == 1
+
+            await until(second)
+            assert (await client.status(workflow)).consumers == 1
+            release.set()
+            states = [status.state async for status in client.watch(workflow)]
+    assert states[-1] == "ended"
+    assert (await client.status(workflow)).outcome == "completed"
