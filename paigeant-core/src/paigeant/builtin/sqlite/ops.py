@@ -175,10 +175,16 @@ def check_write(write: Write) -> Write:
     check_key(write.key)
     if write.value is not KEEP:
         _check_bytes(write.value, "value of", write.key)
-    for value, what in ((write.due, "due"), (write.ttl, "ttl")):
-        if value is not None and not value >= -inf:  # NaN, and not a huge integer either
-            raise ConfigurationError(f"{what} of {write.key!r} is not a number")
+    if write.due is not None:
+        _check_number(write.due, "due of", write.key)
+    if write.ttl is not None:
+        _check_number(write.ttl, "ttl of", write.key)
     return write
+
+
+def _check_number(value: float, what: str, name: str) -> None:
+    if not value >= -inf:  # NaN, which SQLite would store as NULL
+        raise ConfigurationError(f"{what} {name!r} is not a number")
 
 
 def _check_bytes(data: object, what: str, name: str) -> None:
@@ -189,6 +195,8 @@ def _check_bytes(data: object, what: str, name: str) -> None:
 
 
 def _check_text(text: str, what: str) -> None:
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError as exc:

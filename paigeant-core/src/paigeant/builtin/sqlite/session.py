@@ -33,7 +33,7 @@ T = TypeVar("T")
 _log = logging.getLogger("paigeant.sqlite")
 POLL: Final = 0.5
 """Seconds after which those who wait look by themselves, should no doorbell have rung."""
-_PATROL = 1.0
+_PATROL = 0.5
 """Seconds between looks for consumers whose process died."""
 
 
