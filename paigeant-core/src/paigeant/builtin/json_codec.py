@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from ..errors import SerializationError
+from ..model.canonical_json import UNSURE, read_canonical
 from ..plugins import PluginSettings, SerializerPlugin, hookimpl
 from .plain import MAX_DEPTH, PlainRules, check_plain, unique_dict
 
@@ -16,8 +17,6 @@ MAX_INT = 2**53 - 1
 """Larger integers lose digits in readers that know only IEEE 754 numbers."""
 
 _rules = PlainRules(-MAX_INT, MAX_INT, binary=False)
-_DIGITS = bytes(48 if chr(byte).isdigit() else 46 for byte in range(128)) + b"." * 128
-_LONG_NUMBER = b"0" * 16
 _decode = json.JSONDecoder(object_pairs_hook=unique_dict).decode
 
 
@@ -39,8 +38,8 @@ class JsonCodec:
 
     def decode(self, data: bytes) -> Any:
         """:raises SerializationError: these bytes are not such JSON."""
-        plain = _canonical(data)
-        return self._decode(data) if plain is _UNSURE else plain
+        plain = read_canonical(data, MAX_DEPTH)
+        return self._decode(data) if plain is UNSURE else plain
 
     def _decode(self, data: bytes) -> Any:
         try:
@@ -49,24 +48,6 @@ class JsonCodec:
             raise SerializationError(f"not JSON as {self.media_type!r} allows it: {exc}") from exc
         check_plain(plain, _rules)
         return plain
-
-
-_UNSURE: Any = object()
-
-
-def _canonical(data: bytes) -> Any:
-    """The value of bytes that are exactly what ``encode`` makes, or ``_UNSURE``.
-
-    The fast parser is lenient; but what comes out of ``to_json`` again, byte for byte, had no duplicate
-    keys, no NaN and no stray encoding. Long numbers and deep nesting are left to the strict way.
-    """
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH or _LONG_NUMBER in data.translate(_DIGITS):
-        return _UNSURE
-    try:
-        plain = from_json(data, allow_inf_nan=False)
-        return plain if to_json(plain) == data else _UNSURE
-    except ValueError:
-        return _UNSURE
 
 
 @hookimpl

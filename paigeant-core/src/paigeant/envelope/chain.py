@@ -18,6 +18,7 @@ from .frame import Envelope, Record
 
 _MAX_ENTRIES = 512
 _MAX_SIZE = 16 * 1024
+_MAX_POLICIES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class Verified:
     def __init__(self) -> None:
         self._chains: dict[str, VerifiedChain] = {}
         self._sealed: dict[bytes, Opened] = {}
+        self._policies: set[str] = set()
 
     def longest(self, records: Sequence[Record]) -> VerifiedChain | None:
         """The longest known chain that these records begin with."""
@@ -85,6 +87,13 @@ class Verified:
         self._chains[chain.records[-1].digest] = chain
         if len(self._chains) > _MAX_ENTRIES:
             del self._chains[next(iter(self._chains))]
+
+    def is_news(self, policy: str) -> bool:
+        """Whether this foreign policy digest is met for the first time (of the first few)."""
+        news = policy not in self._policies and len(self._policies) < _MAX_POLICIES
+        if news:
+            self._policies.add(policy)
+        return news
 
     def recall(self, body: bytes) -> Opened | None:
         """What this process has sealed as exactly these bytes. Told once: it is rarely received again."""

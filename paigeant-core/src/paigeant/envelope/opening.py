@@ -91,15 +91,16 @@ def _started(record: Record, kids: tuple[str, ...], security: Security) -> Verif
     if origin.exp - origin.iat > security.max_lifetime:
         raise LimitExceeded(f"{where}: lives {origin.exp - origin.iat} s, more than {security.max_lifetime} s")
     if origin.policy != security.policy:
-        _other_policy(where, security)
+        _other_policy(where, origin.policy, security)
     return VerifiedChain((record,), (), start(origin))
 
 
-def _other_policy(where: str, security: Security) -> None:
+def _other_policy(where: str, policy: str, security: Security) -> None:
     text = f"{where}: dispatched under another security policy (required signers, algorithms or state store differ)"
     if security.other_policy == "reject":
         raise PolicyNotSatisfied(text)
-    log.warning("%s", text)
+    if security.verified.is_news(policy):  # not once per workflow
+        log.warning("%s", text)
 
 
 def _extended(chain: VerifiedChain, record: Record, kids: tuple[str, ...], security: Security) -> VerifiedChain:
@@ -142,10 +143,14 @@ def read_claims(record: Record, model: type[C], kids: tuple[str, ...], security:
 def _parsed(record: Record, model: type[C]) -> C:
     payload = unb64url(record.payload)
     what = f"{model.__name__.lower()} record"
-    loads(payload, limit=HARD_LIMIT, what=what)  # what pydantic's parser is lenient about
     try:
-        return model.model_validate_json(payload)
+        claims = model.model_validate_json(payload)
+        # pydantic's parser is lenient (duplicate keys): what it would not write again is looked at strictly.
+        if claims.model_dump_json(by_alias=True, exclude_none=True).encode() != payload:
+            loads(payload, limit=HARD_LIMIT, what=what)
+        return claims
     except ValidationError as exc:
+        loads(payload, limit=HARD_LIMIT, what=what)
         first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise EnvelopeFormatError(f"{what}: {place or 'claims'}: {first['msg']}") from exc

@@ -8,6 +8,7 @@ import re
 from typing import Any, NoReturn
 
 from ..errors import EnvelopeFormatError, LimitExceeded
+from ..model.canonical_json import UNSURE, read_canonical
 
 MAX_DEPTH = 32
 _MAX_INT = 2**53 - 1
@@ -30,6 +31,11 @@ def loads(data: bytes, *, limit: int, what: str) -> Any:
     """
     if len(data) > limit:
         raise LimitExceeded(f"{what}: {len(data)} bytes, more than the limit of {limit}")
+    value = read_canonical(data, MAX_DEPTH)
+    return _loads(data, what) if value is UNSURE else value
+
+
+def _loads(data: bytes, what: str) -> Any:
     _check_depth(data, what)
     try:
         value = _decoder.decode(data.decode())
