@@ -83,7 +83,13 @@ async def test_another_policy_is_visible(caplog: pytest.LogCaptureFixture) -> No
     sealed = await dispatched(signed(A, store="none"))
     with caplog.at_level(logging.WARNING, "paigeant"):
         await reopened(sealed, signed(A, store="sqlite"))
-    assert "'w-1': dispatched under another security policy" in caplog.text
+        other = signed(A, store="memory")
+        for n in range(3):
+            sealed_too = await dispatched(signed(A, store="none"), variables={"n": n})
+            await open_envelope(message(sealed_too), other, now=NOW, limit=LIMIT)
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 2, "one for each process, not for each workflow"
+    assert warnings[0].startswith("workflow 'w-1': dispatched under another security policy")
     with pytest.raises(PolicyNotSatisfied, match="another security policy"):
         await reopened(sealed, signed(A, store="sqlite", other_policy="reject"))
     await reopened(sealed, signed(A, store="none", other_policy="reject"))
