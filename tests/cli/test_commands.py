@@ -267,6 +267,7 @@ def test_dead_letters_are_listed_and_shown_without_values(cli: InProcess) -> Non
     listed = cli("dead-letters", "list", "--json").json
     assert [(one["id"], one["queue"]) for one in listed] == [("m0", "double")]
     assert "m0" in cli("dead-letters", "list", "double").out
+    assert "m0" in cli("dead-letters", "list", "double.dead").out
     shown = cli("dead-letters", "show", "m0")
     assert listed[0]["error"] in shown.out
     assert listed[0]["digest"] in shown.out

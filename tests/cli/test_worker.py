@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -32,8 +33,7 @@ def busy_worker(paigeant: Commands, activity: str, *options: str) -> tuple[subpr
     return worker, gate, workflow
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("activity", ["hold", "block"])
+@pytest.mark.parametrize(("number", "activity"), [(signal.SIGTERM, "hold"), (signal.SIGINT, "block")])
 def test_one_signal_drains(paigeant: Commands, number: signal.Signals, activity: str) -> None:
     worker, gate, workflow = busy_worker(paigeant, activity)
     worker.send_signal(number)
@@ -58,8 +58,9 @@ def test_what_outlives_the_grace_period_is_given_back_unharmed(paigeant: Command
     assert outcome.json["status"] == "completed"
 
 
-@pytest.mark.parametrize("activity", ["hold", "block", "spin"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "activity"), [(signal.SIGTERM, "hold"), (signal.SIGINT, "block"), (signal.SIGTERM, "spin")]
+)
 def test_a_second_signal_stops_at_once(paigeant: Commands, number: signal.Signals, activity: str) -> None:
     worker, _, _ = busy_worker(paigeant, activity)
     worker.send_signal(number)
@@ -151,28 +152,41 @@ TARGETS = {
 }
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "a_worker:worker",
-        "a_worker:made",
-        "a_worker:listed",
-        "a_worker:some",
-        "a_worker:notify",
-        "a_worker.py:worker",
-        "./a_worker.py",
-        "pkg.tasks",
-        "pkg/tasks.py:notify",
-        "dir with space/json.py",
-    ],
-)
-def test_what_can_be_served(paigeant: Commands, target: str) -> None:
+CAN_BE_SERVED = [
+    "a_worker:worker",
+    "a_worker:made",
+    "a_worker:listed",
+    "a_worker:some",
+    "a_worker:notify",
+    "a_worker.py:worker",
+    "./a_worker.py",
+    "pkg.tasks",
+    "pkg/tasks.py:notify",
+    "dir with space/json.py",
+]
+LOAD = """
+import sys
+from paigeant import Worker
+from paigeant.cli.targets import load
+for target in sys.argv[1:]:
+    found = load(target)
+    print(*(found.activities if isinstance(found, Worker) else [one.name for one in found]))
+"""
+
+
+def test_what_can_be_served(paigeant: Commands) -> None:
     for name, text in TARGETS.items():
         path = paigeant.directory / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    worker = paigeant.start("worker", target, "--json")
-    assert worker.stdout is not None
-    line = worker.stdout.readline()
-    assert line, worker.communicate()[1]
-    assert json.loads(line)["activities"] == ["notify"]
+    command = [sys.executable, "-c", LOAD, *CAN_BE_SERVED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=paigeant.directory)
+    assert done.stdout.splitlines() == ["notify"] * len(CAN_BE_SERVED), done.stderr
+
+
+@pytest.mark.parametrize("target", ["a_worker:worker", "a_worker.py"])
+def test_a_worker_of_ones_own_and_a_file_are_served(paigeant: Commands, target: str) -> None:
+    (paigeant.directory / "a_worker.py").write_text(TARGETS["a_worker.py"])
+    paigeant.start("worker", target)
+    done = paigeant("dispatch", "notify", "--var", "email=x@y.z", "--timeout", "30", "--json")
+    assert done.json["status"] == "completed"

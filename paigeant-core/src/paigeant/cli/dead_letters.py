@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, cast
 import typer
 
 from ..errors import ConfigurationError, WorkflowError
+from ..model.names import DEAD
 from .backend import run, shared_transport
 from .options import Json, Limit, Namespace, TransportName
 from .output import printable, say, show_json, show_table
@@ -50,7 +51,7 @@ def list_letters(
     as_json: Json = False,
 ) -> None:
     """List them, oldest first."""
-    found = _ask(transport, namespace, lambda letters: letters.list(queue, limit=limit))
+    found = _ask(transport, namespace, lambda letters: letters.list(_plain(queue), limit=limit))
     if as_json:
         return show_json([_facts(letter) for letter in found])
     if not found:
@@ -69,7 +70,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one: why it was refused, its headers, and what its records claim, unverified, without values."""
-    found = _ask(transport, namespace, lambda letters: letters.list(queue, limit=SEARCHED))
+    found = _ask(transport, namespace, lambda letters: letters.list(_plain(queue), limit=SEARCHED))
     letter = next((one for one in found if one.id == message_id), None)
     if letter is None:
         raise WorkflowError(f"no dead letter {message_id!r}; see: paigeant dead-letters list")
@@ -97,7 +98,7 @@ def replay(
     if bool(ids) == everything:
         raise ConfigurationError("name the messages to replay, or give --all")
     wanted = None if everything else set(ids or ())
-    replayed = _ask(transport, namespace, lambda letters: letters.replay(queue, wanted))
+    replayed = _ask(transport, namespace, lambda letters: letters.replay(queue.removesuffix(DEAD), wanted))
     show_json({"queue": queue, "replayed": replayed}) if as_json else typer.echo(f"{replayed} sent back to {queue}")
     if wanted is not None and replayed < len(wanted):
         raise WorkflowError(f"{len(wanted) - replayed} of these messages are not among the dead letters of {queue!r}")
@@ -114,8 +115,13 @@ def purge(
     """Throw all dead letters of a queue away. There is no way back."""
     if not yes:
         _confirm(queue)
-    purged = _ask(transport, namespace, lambda letters: letters.purge(queue))
+    purged = _ask(transport, namespace, lambda letters: letters.purge(queue.removesuffix(DEAD)))
     show_json({"queue": queue, "purged": purged}) if as_json else typer.echo(f"{purged} dead letters thrown away")
+
+
+def _plain(queue: str | None) -> str | None:
+    """People copy the name of the dead-letter queue as well."""
+    return None if queue is None else queue.removesuffix(DEAD)
 
 
 def _confirm(queue: str) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 import typer
 
@@ -25,43 +26,57 @@ if TYPE_CHECKING:
     from ..runtime.outcome import Outcome, WorkflowStatus
 
 
+Names: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(help="Names, in the order in which they run.", metavar="ACTIVITIES...", show_default=False),
+]
+Variables: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--var", help="Variable: name=text or name:=json. Repeatable.", metavar="NAME=VALUE", show_default=False
+    ),
+]
+Arguments: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arg",
+        help="Argument of one activity: activity.parameter=text or :=json; a position (2.parameter=...) means that "
+        "step alone. Repeatable.",
+        metavar="ACTIVITY.PARAMETER=VALUE",
+        show_default=False,
+    ),
+]
+Results: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--result",
+        help="Argument from an earlier result: activity.parameter=earlier, or earlier/key/0. Repeatable.",
+        metavar="ACTIVITY.PARAMETER=EARLIER",
+        show_default=False,
+    ),
+]
+Id: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--id", help="Correlation id: the same content again is the same workflow.", show_default=False),
+]
+Expires: TypeAlias = Annotated[
+    str | None, typer.Option(help="End as expired after this time (90, 10m, 2h); default 24h.", show_default=False)
+]
+Wait: TypeAlias = Annotated[bool, typer.Option("--wait", help="Wait for the end; exit code 0 if completed, else 1.")]
+Timeout: TypeAlias = Annotated[
+    str | None, typer.Option(help="Wait at most this long; the workflow goes on.", show_default=False)
+]
+
+
 def dispatch(
-    activities: Annotated[
-        list[str],
-        typer.Argument(help="Names, in the order in which they run.", metavar="ACTIVITIES...", show_default=False),
-    ],
-    var: Annotated[
-        list[str] | None,
-        typer.Option(help="Variable: name=text or name:=json. Repeatable.", metavar="NAME=VALUE", show_default=False),
-    ] = None,
-    arg: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Argument of one activity: activity.parameter=text or :=json; a position (2.parameter=...) means "
-            "that step alone. Repeatable.",
-            metavar="ACTIVITY.PARAMETER=VALUE",
-            show_default=False,
-        ),
-    ] = None,
-    result: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Argument from an earlier result: activity.parameter=earlier, or earlier/key/0. Repeatable.",
-            metavar="ACTIVITY.PARAMETER=EARLIER",
-            show_default=False,
-        ),
-    ] = None,
-    correlation_id: Annotated[
-        str | None,
-        typer.Option("--id", help="Correlation id: the same content again is the same workflow.", show_default=False),
-    ] = None,
-    expires: Annotated[
-        str | None, typer.Option(help="End as expired after this time (90, 10m, 2h); default 24h.", show_default=False)
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit code 0 if completed, else 1.")] = False,
-    timeout: Annotated[
-        str | None, typer.Option(help="Wait at most this long; the workflow goes on.", show_default=False)
-    ] = None,
+    activities: Names,
+    var: Variables = None,
+    arg: Arguments = None,
+    result: Results = None,
+    correlation_id: Id = None,
+    expires: Expires = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
     transport: TransportName = None,
     namespace: Namespace = None,
     as_json: Json = False,
@@ -74,17 +89,13 @@ def dispatch(
     raise typer.Exit(run(_dispatch(request, seconds, transport, namespace, as_json=as_json)))
 
 
+@dataclass(frozen=True)
 class _Request:
-    def __init__(
-        self,
-        specs: Sequence[ActivitySpec],
-        variables: dict[str, Any],
-        correlation_id: str | None,
-        expires: float | None,
-        wait: bool,
-    ) -> None:
-        self.specs, self.variables, self.wait = specs, variables, wait
-        self.correlation_id, self.expires = correlation_id, expires
+    specs: Sequence[ActivitySpec]
+    variables: dict[str, Any]
+    correlation_id: str | None
+    expires: float | None
+    wait: bool
 
 
 async def _dispatch(

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -31,23 +31,31 @@ PATIENCE = 2.0
 """Seconds that whatever is left has once the worker has stopped, or was told to for the second time."""
 
 
+Target: TypeAlias = Annotated[
+    str, typer.Argument(help="module, module:name, or path/file.py[:name]", metavar="TARGET", show_default=False)
+]
+Concurrency: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, help="Activities at the same time; default 100.", show_default=False)
+]
+Lease: TypeAlias = Annotated[
+    str | None, typer.Option(help="Time until a lost worker's work is taken over; default 30s.", show_default=False)
+]
+Grace: TypeAlias = Annotated[
+    str | None, typer.Option(help="Time for running activities when stopping; default 30s.", show_default=False)
+]
+LogLevel: TypeAlias = Annotated[logs.Level, typer.Option(help="Least severe line to log.")]
+LogFormat: TypeAlias = Annotated[logs.Format, typer.Option(help="How a line is written.")]
+
+
 def worker(
-    target: Annotated[
-        str, typer.Argument(help="module, module:name, or path/file.py[:name]", metavar="TARGET", show_default=False)
-    ],
+    target: Target,
     transport: TransportName = None,
     namespace: Namespace = None,
-    concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Activities at the same time; default 100.", show_default=False)
-    ] = None,
-    lease: Annotated[
-        str | None, typer.Option(help="Time until a lost worker's work is taken over; default 30s.", show_default=False)
-    ] = None,
-    grace: Annotated[
-        str | None, typer.Option(help="Time for running activities when stopping; default 30s.", show_default=False)
-    ] = None,
-    log_level: Annotated[logs.Level, typer.Option(help="Least severe line to log.")] = logs.Level.INFO,
-    log_format: Annotated[logs.Format, typer.Option(help="How a line is written.")] = logs.Format.TEXT,
+    concurrency: Concurrency = None,
+    lease: Lease = None,
+    grace: Grace = None,
+    log_level: LogLevel = logs.Level.INFO,
+    log_format: LogFormat = logs.Format.TEXT,
     as_json: Json = False,
 ) -> None:
     """Serve the activities of a module, or a worker.

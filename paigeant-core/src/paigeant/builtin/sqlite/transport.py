@@ -47,7 +47,6 @@ class SqliteTransport(Transport):
         self._database = Database(Path(path), namespace, synchronous, clock or SystemClock())
         self.data_directory = self._database.path.parent
         self.location = str(self._database.path)
-        self.location = str(self._database.path)
 
     @property
     def path(self) -> Path:
