@@ -34,7 +34,8 @@ def claims_of(record: Record) -> dict[str, Any]:
 def resigned(record: Record, kind: str = "hop", *keys: Key, **changes: Any) -> Record:
     """The record with other claims, signed again with the real key: a dishonest insider."""
     claims = {**claims_of(record), **changes}
-    return sign_raw(json.dumps({k: v for k, v in claims.items() if v is not ...}).encode(), kind, *keys)
+    text = json.dumps({k: v for k, v in claims.items() if v is not ...}, separators=(",", ":"))
+    return sign_raw(text.encode(), kind, *keys)
 
 
 def with_chain(opened: Opened, *chain: Record) -> Opened:

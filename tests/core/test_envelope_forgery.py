@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,15 @@ from .records_kit import LIMIT, NOW, Key, dispatched, forgetful, message, reopen
 STRANGER = Key("stranger", "mallory")
 OTHER_SECRET = Key(secret=b"not the secret of this namespace")
 REF = {"h": sha(b"1"), "n": 1, "mt": "application/json"}
+
+
+def deep_items(levels: int) -> list[Any]:
+    """Forks within forks."""
+    items: list[Any] = [{"step": {"id": "1", "act": "a", "q": "a", "args": REF}}]
+    for level in range(levels):
+        items = [{"fork": {"id": f"f{level}", "policy": {"kind": "all"}, "branches": [items]}}]
+    return items
+
 
 FORGERIES: dict[str, tuple[Forge, type[Exception]]] = {
     "a byte of the payload": (
@@ -139,6 +149,17 @@ FORGERIES: dict[str, tuple[Forge, type[Exception]]] = {
         origin_claims(items=[{"step": {"id": "1", "act": "a", "q": "a", "args": REF, "scope": ["admin"]}}]),
         ItineraryError,
     ),
+    "a huge index": (
+        origin_claims(
+            items=[
+                {"step": {"id": "1", "act": "a", "q": "a", "args": REF}},
+                {"step": {"id": "2", "act": "a", "q": "a", "args": REF, "from": {"r": {"step": "1", "path": [2**53]}}}},
+            ]
+        ),
+        EnvelopeFormatError,
+    ),
+    "items too deep": (origin_claims(items=deep_items(12)), LimitExceeded),
+    "items within items": (origin_claims(items=deep_items(3)), ItineraryError),
     "bad name": (
         origin_claims(items=[{"step": {"id": "1", "act": "A b", "q": "a", "args": REF}}]),
         EnvelopeFormatError,

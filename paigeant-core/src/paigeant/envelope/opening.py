@@ -29,7 +29,7 @@ from .digest import sha, unb64url
 from .frame import CONTENT_TYPE, CONTENT_TYPE_HEADER, HARD_LIMIT, Record, read_envelope
 from .security import Security
 from .signatures import Kind, verify
-from .strict_json import loads
+from .strict_json import check_depth, loads
 
 __all__ = ["Opened", "carried", "follow", "open_envelope", "read_claims", "verify_chain"]
 
@@ -143,6 +143,7 @@ def read_claims(record: Record, model: type[C], kids: tuple[str, ...], security:
 def _parsed(record: Record, model: type[C]) -> C:
     payload = unb64url(record.payload)
     what = f"{model.__name__.lower()} record"
+    check_depth(payload, what)
     try:
         claims = model.model_validate_json(payload)
         # pydantic's parser is lenient (duplicate keys): what it would not write again is looked at strictly.

@@ -36,7 +36,7 @@ def loads(data: bytes, *, limit: int, what: str) -> Any:
 
 
 def _loads(data: bytes, what: str) -> Any:
-    _check_depth(data, what)
+    check_depth(data, what)
     try:
         value = _decoder.decode(data.decode())
         if _SURROGATE.search(data):
@@ -48,8 +48,11 @@ def _loads(data: bytes, what: str) -> Any:
     return value
 
 
-def _check_depth(data: bytes, what: str) -> None:
-    """Count the levels before parsing, without a loop over bytes: each turn removes the innermost level."""
+def check_depth(data: bytes, what: str) -> None:
+    """Refuse more than 32 levels, before parsing and without a loop over bytes: each turn removes the innermost.
+
+    :raises LimitExceeded: there are more.
+    """
     if len(data.translate(None, _NO_BRACKETS)) <= 2 * MAX_DEPTH:
         return
     unescaped = data.replace(b"\\\\", b"").replace(b'\\"', b"")

@@ -28,6 +28,7 @@ Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)
 Key: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 MediaType: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}$")]
 Time: TypeAlias = Annotated[int, Field(ge=0, le=253_402_300_799)]
+Index: TypeAlias = Annotated[int, Field(gt=-(2**53), lt=2**53)]
 Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53 - 1)]
 
 
@@ -51,7 +52,7 @@ class Source(Claims):
     """Where an argument comes from: the result of an earlier step, optionally a path into it."""
 
     step: StepId
-    path: tuple[str | int, ...] | None = None
+    path: tuple[str | Index, ...] | None = None
 
 
 class StepPolicy(Claims):
