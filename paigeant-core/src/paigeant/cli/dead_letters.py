@@ -43,7 +43,7 @@ def _ask(transport: str | None, namespace: str | None, question: Callable[[DeadL
 @app.command("list")
 def list_letters(
     queue: Annotated[
-        str | None, typer.Argument(help="Only of this queue.", metavar="[QUEUE]", show_default=False)
+        str | None, typer.Argument(help="Only of this queue.", metavar="QUEUE", show_default=False)
     ] = None,
     limit: Limit = 100,
     transport: TransportName = None,
@@ -88,7 +88,7 @@ def show(
 @app.command()
 def replay(
     queue: Queue,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Of messages.", show_default=False)] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Of messages.", show_default=False)] = None,
     everything: Annotated[bool, typer.Option("--all", help="All dead letters of the queue.")] = False,
     transport: TransportName = None,
     namespace: Namespace = None,

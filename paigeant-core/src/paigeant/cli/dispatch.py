@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Names: TypeAlias = Annotated[
     list[str],
-    typer.Argument(help="Names, in the order in which they run.", metavar="ACTIVITIES...", show_default=False),
+    typer.Argument(help="Names, in the order in which they run.", metavar="ACTIVITIES", show_default=False),
 ]
 Variables: TypeAlias = Annotated[
     list[str] | None,

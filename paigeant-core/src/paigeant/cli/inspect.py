@@ -28,7 +28,7 @@ def plugins(as_json: Json = False) -> None:
 
 def queues(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Only these; default all.", metavar="[QUEUE]...", show_default=False)
+        list[str] | None, typer.Argument(help="Only these; default all.", metavar="QUEUE", show_default=False)
     ] = None,
     transport: TransportName = None,
     namespace: Namespace = None,
