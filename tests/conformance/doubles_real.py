@@ -58,7 +58,6 @@ class LonelyTransport(InMemoryTransport):
 
 class _Real(TransportSuite):
     capabilities = DECLARED
-    lease = 0.5
     transport: type[InMemoryTransport] = InMemoryTransport
 
     def make(self, tmp_path: Path) -> Transport:

@@ -18,7 +18,6 @@ class TestInMemoryTransport(TransportSuite):
     capabilities = Capabilities(
         atomic_settle=True, atomic_writes=True, renewable=True, counts_deliveries=True, max_delay=None
     )
-    lease = 0.5
     quiet = 0.1
 
     def make(self, tmp_path: Path) -> Transport:

@@ -63,8 +63,7 @@ class Entries:
         if due is not None:
             self._push_due(due, key)
         if ttl is not None:
-            end = self._ends[key] = self._clock.monotonic() + ttl
-            heapq.heappush(self._graves, (end, key))
+            self._push_grave(self._clock.monotonic() + ttl, key)
         elif self._ends:
             self._ends.pop(key, None)
         return self._revision
@@ -106,6 +105,13 @@ class Entries:
         if len(self._dues) > 2 * len(self._entries) + _SLACK:  # mostly stale: every put left one behind
             self._dues = list({item for item in self._dues if self._is_due(*item)})
             heapq.heapify(self._dues)
+
+    def _push_grave(self, end: float, key: str) -> None:
+        self._ends[key] = end
+        heapq.heappush(self._graves, (end, key))
+        if len(self._graves) > 2 * len(self._ends) + _SLACK:
+            self._graves = [(end, key) for key, end in self._ends.items()]
+            heapq.heapify(self._graves)
 
     def _bury(self) -> None:
         """Delete what has expired."""

@@ -152,6 +152,7 @@ class _Heartbeat:
         self.lost: set[str] = set()
         self.error: BaseException | None = None
         self.longest_gap = 0.0
+        self._last = time.monotonic()
         self._transport, self._token, self._interval = transport, token, interval
         self._stop, self._beating = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -175,9 +176,9 @@ class _Heartbeat:
 
     async def _beat(self) -> None:
         async with self._transport:
-            last = time.monotonic()
             while not self._stop.is_set():
                 self.lost |= await self._transport.renew([self._token])
                 self._beating.set()
-                self.longest_gap, last = max(self.longest_gap, time.monotonic() - last), time.monotonic()
+                self.longest_gap = max(self.longest_gap, time.monotonic() - self._last)
+                self._last = time.monotonic()
                 await asyncio.sleep(self._interval)
