@@ -1,0 +1,166 @@
+"""``paigeant dispatch`` and ``paigeant workflows``, in this process on a SQLite file of the test."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paigeant import (
+    ActivitySpec,
+    WorkflowError,
+)
+from paigeant.abc import Transport
+from paigeant.cli.dispatch import follow
+
+from .conftest import InProcess
+from .serving_kit import dispatched, served
+
+
+def test_dispatch_takes_variables_arguments_and_results(cli: InProcess) -> None:
+    done = cli(
+        *("dispatch", "double", "double", "double", "--id", "wf-1", "--expires", "1h", "--json"),
+        *("--var", "text=a=b", "--var", "n:=3", "--arg", "2.n:=5", "--result", "3.n=double/values/0"),
+    )
+    assert done.code == 0
+    assert done.json == {"correlation_id": "wf-1", "unserved": ["double"]}
+    assert "nobody serves queue 'double'" in done.err
+    assert str(Path.cwd() / ".paigeant" / "default.db") in done.err
+    served()
+    result = cli("workflows", "result", "wf-1", "--timeout", "20", "--json")
+    assert result.json["results"] == {"double": {"values": [20]}}
+    assert result.json["variables"] == {"text": "a=b", "n": 3}
+
+
+def test_dispatch_again_is_the_same_workflow_and_other_content_is_not(cli: InProcess) -> None:
+    first = cli("dispatch", "double", "--id", "wf-1")
+    assert first.out == "wf-1\n"
+    assert cli("dispatch", "double", "--id", "wf-1").code == 0
+    other = cli("dispatch", "fail", "--id", "wf-1")
+    assert other.code == 1
+    assert other.err.splitlines()[-1].startswith("error: correlation id 'wf-1'")
+    assert cli("queues", "double", "--json").json[0]["ready"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["Not-A-Name"], "Not-A-Name"),
+        (["a", "--var", "x"], "--var 'x': expected name=text"),
+        (["a", "--var", "=x"], "expected name=text"),
+        (["a", "--var", ":=1"], "expected name=text"),
+        (["a", "--var", "x:={"], "is not JSON"),
+        (["a", "--var", "x:=NaN"], "is not JSON"),
+        (["a", "--var", "x:=" + "[" * 5000], "is not JSON"),
+        (["a", "--var", "x=1", "--var", "x:=1"], "given twice"),
+        (["a", "--arg", "x=1"], "activity.parameter"),
+        (["a", "--arg", "b.x=1"], "no activity 'b'"),
+        (["a", "--arg", "2.x=1"], "no activity '2'"),
+        (["a", "--arg", "0.x=1"], "no activity '0'"),
+        (["a", "--arg", "a.x=1", "--arg", "1.x=1"], "given twice"),
+        (["a", "b", "--result", "b.x="], "expected activity.parameter=earlier-activity"),
+        (["a", "b", "--result", "b.x:=1"], "expected activity.parameter=earlier-activity"),
+        (["a", "b", "--result", "a.x=b"], "'b'"),
+        (["a", "--expires", "never"], "--expires 'never'"),
+        (["a", "--timeout", "0"], "--timeout '0'"),
+        (["a", "--id", "not ok"], "correlation id 'not ok'"),
+        (["a", "--nonsense"], "nonsense"),
+        ([], "ACTIVITIES"),
+    ],
+)
+def test_a_wrong_dispatch_is_refused_before_anything_is_sent(cli: InProcess, arguments: list[str], part: str) -> None:
+    done = cli("dispatch", *arguments)
+    assert done.code == 2
+    assert part in done.err
+    assert done.out == ""
+    assert cli("queues", "--json").json == []
+
+
+def test_waiting_shows_each_step_and_the_end(cli: InProcess) -> None:
+    async def work(transport: Transport) -> Any:
+        return await asyncio.to_thread(cli, "dispatch", "double", "--arg", "double.n:=4", "--wait", "--timeout", "20")
+
+    done = served(work)
+    assert done.code == 0
+    assert "is completed" in done.out
+    assert 'double  {"values": [8]}' in done.out
+    assert "double  completed  1" in done.err
+
+
+def test_a_failed_workflow_is_exit_code_1_with_the_reason(cli: InProcess) -> None:
+    async def work(transport: Transport) -> Any:
+        command = ["dispatch", "undoable", "fail", "double", "--wait", "--timeout", "20"]
+        return (
+            await asyncio.to_thread(cli, *command, "--id", "a"),
+            await asyncio.to_thread(cli, *command, "--id", "b", "--json"),
+        )
+
+    people, machine = served(work)
+    assert people.code == machine.code == 1
+    assert "'fail'" in people.out
+    assert "undone: undoable" in people.out
+    assert "undo undoable  undone" in people.err
+    assert "\x1b" not in people.out + people.err + machine.out + machine.err
+    assert "\u202e" not in people.out + machine.out
+    assert machine.json["status"] == "compensated"
+    assert machine.json["undone"] == ["undoable"]
+    assert machine.json["fault"]["error"] == "PermanentFault"
+    history = cli("workflows", "history", "a")
+    assert [line.split()[:3] for line in history.out.splitlines()[1:]] == [
+        ["undoable", "completed", "1"],
+        ["fail", "failed", "1"],
+        ["undo", "undoable", "undone"],
+    ]
+
+
+def test_a_timeout_says_that_the_workflow_goes_on(cli: InProcess) -> None:
+    for command in (["dispatch", "double", "--id", "wf-1"], ["workflows", "result", "wf-1"]):
+        done = cli(*command, "--timeout", "50ms")
+        assert done.code == 1
+        assert "it goes on" in done.err.splitlines()[-1]
+    status = cli("workflows", "status", "wf-1")
+    assert "nobody serves queue 'double'" in status.out
+
+
+def test_parked_and_resume(cli: InProcess) -> None:
+    dispatched(ActivitySpec("fail", exhausted="park"), correlation_id="wf-1")
+    assert cli("workflows", "parked").err == "no workflow is parked\n"
+    served(lambda transport: until_parked(cli))
+    status = cli("workflows", "status", "wf-1")
+    assert "paigeant workflows resume wf-1" in status.out
+    listed = cli("workflows", "parked", "--json")
+    assert [one["correlation_id"] for one in listed.json] == ["wf-1"]
+    assert "wf-1" in cli("workflows", "parked").out
+    assert cli("workflows", "resume", "wf-1").code == 0
+    assert cli("workflows", "status", "wf-1", "--json").json["state"] == "ready"
+    again = cli("workflows", "resume", "wf-1")
+    assert again.code == 1
+    assert "is not parked" in again.err
+
+
+async def until_parked(cli: InProcess) -> None:
+    while not (await asyncio.to_thread(cli, "workflows", "parked", "--json")).json:
+        await asyncio.sleep(0.02)
+
+
+def test_waiting_for_a_parked_workflow_ends_with_what_to_do(cli: InProcess) -> None:
+    """Exit code 1 rather than a wait without end."""
+    spec = ActivitySpec("fail", exhausted="park")
+    dispatched(spec, correlation_id="wf-1")
+
+    async def work(transport: Transport) -> None:
+        with pytest.raises(WorkflowError, match=r"is parked .* paigeant workflows resume wf-1"):
+            await follow(transport, "wf-1", [spec], timeout=20, live=False)
+
+    served(work)
+
+
+@pytest.mark.parametrize("command", ["status", "history", "result", "resume"])
+def test_an_unknown_workflow_is_one_red_line(cli: InProcess, command: str) -> None:
+    done = cli("workflows", command, "wf-0")
+    assert done.code == 1
+    assert done.out == ""
+    assert done.err.startswith("error: no workflow 'wf-0'")
+    assert len(done.err.splitlines()) == 1
