@@ -82,6 +82,10 @@ def core(dist: Path, make: Make) -> Environment:
     return make(str(wheel(dist, "paigeant_core")))
 
 
+def test_lock_fits_the_requirements() -> None:
+    run(UV, "lock", "--check", cwd=ROOT)
+
+
 def test_core_wheel_holds_the_package_its_types_and_licence(dist: Path) -> None:
     with zipfile.ZipFile(wheel(dist, "paigeant_core")) as archive:
         names = archive.namelist()
