@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("paigeant.runtime")
 
+GIVE_BACK_WITHIN = 3.0
+"""Seconds: a worker that stops does not wait for a backend that is down."""
+
 
 class HopRunner:
     """Takes deliveries through the hop. One per worker.
@@ -133,7 +136,11 @@ class HopRunner:
             )
 
     async def _give_back(self, claim: Claim) -> None:
+        giving = asyncio.ensure_future(self._protocol.release(claim))
         try:
-            await asyncio.shield(self._protocol.release(claim))
-        except BackendError as exc:
-            log.warning("a hop could not be given back: %s; its lease will end", exc)
+            async with self._env.clock.timeout(GIVE_BACK_WITHIN):
+                await asyncio.shield(giving)
+        except (BackendError, TimeoutError) as exc:
+            log.warning("a hop could not be given back (%s); its lease will end", exc or type(exc).__name__)
+        finally:
+            giving.cancel()

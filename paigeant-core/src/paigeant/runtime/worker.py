@@ -20,7 +20,7 @@ from .activity import Activity
 from .environment import Environment, Session
 from .execution import Host, Middleware
 from .heartbeat import Heartbeat
-from .hop import HopRunner
+from .hop import GIVE_BACK_WITHIN, HopRunner
 from .protocol import protocol_for
 from .sweeper import Sweeper
 from .throttle import Throttle
@@ -80,6 +80,7 @@ class Worker:
         self._running: asyncio.Task[None] | None = None
         self._stop: asyncio.Event | None = None
         self._ready: asyncio.Event | None = None
+        self._at_once = False
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -94,6 +95,7 @@ class Worker:
         if self._stop is None:
             return
         if self._stop.is_set() and self._running is not None:
+            self._at_once = True
             self._running.cancel()
         self._stop.set()
 
@@ -108,7 +110,7 @@ class Worker:
         :param signals: also stop on SIGTERM and SIGINT (main thread only).
         :raises ConfigurationError: settings, keys or store do not fit.
         """
-        self._stop, self._ready = asyncio.Event(), asyncio.Event()
+        self._stop, self._ready, self._at_once = asyncio.Event(), asyncio.Event(), False
         self._running = asyncio.ensure_future(self._serve())
         with _signals(self.stop) if signals else contextlib.nullcontext():
             try:
@@ -116,6 +118,7 @@ class Worker:
             except asyncio.CancelledError:
                 current = asyncio.current_task()
                 if current is not None and current.cancelling():
+                    self._at_once = True
                     self._running.cancel()
                     await asyncio.wait([self._running])
                     raise
@@ -139,7 +142,8 @@ class Worker:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.stop()
+        if self._stop is not None and not self._stop.is_set():  # else it would be the second call, at once
+            self.stop()
         await self._background
 
     async def _serve(self) -> None:
@@ -220,7 +224,7 @@ class Worker:
 
     async def _drain(self, hops: set[asyncio.Task[None]], grace: float) -> None:
         """Let running activities finish; what is not done by then is given back unharmed."""
-        if hops:
+        if hops and not self._at_once:
             log.info("worker %s stops; %d running activities have %g s to finish", self.name, len(hops), grace)
             await asyncio.wait(tuple(hops), timeout=grace)
         await _cancel(hops)
@@ -254,10 +258,14 @@ async def _first(stopping: asyncio.Future[Any], other: asyncio.Future[Any]) -> N
 
 
 async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel them and wait, but not for ever: an activity may refuse to stop."""
     for task in tuple(tasks):
         task.cancel()
     if tasks:
-        await asyncio.wait(tuple(tasks))
+        _, stubborn = await asyncio.wait(tuple(tasks), timeout=GIVE_BACK_WITHIN + 1.0)
+        for task in stubborn:
+            log.warning("%s does not stop when it is cancelled; it is left to its lease", task.get_name())
+            tasks.discard(task)
 
 
 @asynccontextmanager
