@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, cast
 
 from ..errors import EnvelopeFormatError, LimitExceeded, UnsupportedVersion
+from ..model.lazy import lazy
 from ..routing import HARD_MAX_RECORDS
 from .digest import b64url, sha, unb64url
 from .strict_json import loads
@@ -44,18 +44,18 @@ class Record:
     payload: str
     signatures: tuple[Signature, ...]
 
-    @cached_property
+    @lazy
     def digest(self) -> str:
         """Digest of the payload *and* of all signatures: none can be stripped or added later."""
         signatures = "".join(f"\n{s.protected}.{s.value}" for s in self.signatures)
         return sha(f"paigeant/record/1\n{self.payload}{signatures}".encode())
 
-    @cached_property
+    @lazy
     def head(self) -> str:
         """Digest of the payload alone: the same for another valid signature of the same statement."""
         return sha(self.payload.encode())
 
-    @cached_property
+    @lazy
     def text(self) -> str:
         """As JSON."""
         signatures = ",".join(
@@ -82,7 +82,7 @@ class Envelope:
         """Origin and chain."""
         return (self.origin, *self.chain)
 
-    @cached_property
+    @lazy
     def body(self) -> bytes:
         """The bytes that ``read_envelope`` reads. Records keep theirs; UTF-8 values travel as they are."""
         parts = ['{"v":1,"origin":', self.origin.text, ',"chain":[']

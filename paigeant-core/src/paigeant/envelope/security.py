@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Literal, Self
 
 from ..abc import Signer, Verifier
 from ..errors import ConfigurationError, PaigeantError, PolicyNotSatisfied
+from ..model.lazy import lazy
 from ..model.names import check_namespace
 from .chain import Verified
 from .digest import sha
@@ -111,12 +111,12 @@ class Security:
         """An unsigned namespace: whoever can write to the broker can do anything."""
         return cls(namespace, issuer, (), {}, frozenset(), store=store, unsigned=True)
 
-    @cached_property
+    @lazy
     def kids(self) -> tuple[str, ...]:
         """The kids that sign every record of this process, sorted."""
         return tuple(signer.kid for signer in self.signers)
 
-    @cached_property
+    @lazy
     def policy(self) -> str:
         """Digest of what a fleet must agree on; part of every origin, so that a difference is visible."""
         agreed = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def nonce() -> str:
     """Names one writer or one claim; fresh each time, never a process id."""
-    return secrets.token_urlsafe(6)
+    return os.urandom(6).hex()
 
 
 @dataclass(eq=False)
@@ -42,14 +42,13 @@ class Claim:
     lost: bool = False
     expires: float = 0.0
     task: asyncio.Task[object] | None = field(default=None, repr=False)
+    next: Task = field(init=False)
+    """What to run. A claim is only made of a slip that has a next task."""
 
-    @property
-    def next(self) -> Task:
-        """What to run. A claim is only made of a slip that has a next task."""
+    def __post_init__(self) -> None:
         task = self.opened.slip.next
-        if task is None:
-            raise AssertionError("a claim without a next task")
-        return task
+        assert task is not None
+        self.next = task
 
     @property
     def seq(self) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
+
+from ..model.lazy import lazy
 
 ROOT = "0"
 
@@ -39,7 +41,7 @@ class BranchKeys:
         parts = key.split("/")
         return cls(parts[1], parts[2]) if len(parts) == 3 and parts[0] == "run" else None
 
-    @cached_property
+    @lazy
     def cursor(self) -> str:
         return f"run/{self.workflow}/{self.branch}"
 
