@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,12 @@ KEPT = {"PAIGEANT_PROOF", "PAIGEANT_CONFORMANCE_REPORT"}
 
 
 def pytest_configure() -> None:
-    """Forget settings of the shell: a test sees only those it makes."""
+    """Forget settings of the shell: a test sees only those it makes, and signals as on a terminal."""
     for name in [name for name in os.environ if name.startswith("PAIGEANT_") and name not in KEPT]:
         del os.environ[name]
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Inherited from a shell that runs the tests in the background; processes under test must hear Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -47,8 +47,12 @@ def test_no_value_is_unpickled() -> None:
     assert hits(UNSAFE, sources) == []
 
 
-def test_files_stay_small_enough_to_read() -> None:
-    lengths = {path: len(path.read_text().splitlines()) for path in tree() if path.suffix == ".py"}
+def test_files_of_the_package_stay_small_enough_to_read() -> None:
+    package = ROOT / "paigeant-core"
+    lengths = {
+        path: len(path.read_text().splitlines()) for path in tree() if path.suffix == ".py" and package in path.parents
+    }
+    assert lengths
     assert {str(path.relative_to(ROOT)): lines for path, lines in lengths.items() if lines > LONGEST_FILE} == {}
 
 
