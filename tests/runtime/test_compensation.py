@@ -54,6 +54,13 @@ async def test_it_is_last_first_and_includes_the_faulting_step(stored: Bed) -> N
     assert (outcome.undo_failed, outcome.not_undone) == ((), ())
 
 
+async def test_what_a_completed_workflow_registered_is_not_called_undone(stored: Bed) -> None:
+    journey = Journey()
+    outcome = await stored.run([ActivitySpec("hotel"), ActivitySpec("flight")], *journey.activities)
+    assert outcome.status == "completed"
+    assert (outcome.undone, outcome.undo_failed, outcome.not_undone) == ((), (), ())
+
+
 @pytest.mark.parametrize(
     ("choice", "undone", "failed", "left"),
     [

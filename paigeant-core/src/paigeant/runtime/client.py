@@ -26,6 +26,7 @@ from ..errors import (
 from ..model.events import WorkflowResumed
 from ..model.message import Message
 from ..model.names import check_correlation_id
+from ..routing import Status
 from ..state.cursor import Cursor, State
 from ..state.ids import BranchKeys
 from .environment import Environment, Session
@@ -37,6 +38,7 @@ from .values import Values, read_history
 if TYPE_CHECKING:
     from ..envelope.security import Security
 
+_WANTED = (Status.COMPLETED, Status.TERMINATED)
 _STATES = {State.READY: "ready", State.RUNNING: "running", State.WAITING: "waiting", State.ENDED: "ended"}
 
 
@@ -293,7 +295,8 @@ async def _outcome(env: Environment, opened: Opened, keys: BranchKeys, status: s
         _fault(opened),
         tuple(names.get(step, step) for step in slip.undone),
         tuple(names.get(step, step) for step in slip.undo_failed),
-        tuple(undo.step.act for undo in reversed(slip.to_undo)),
+        # What a completed or terminated workflow has registered was never to be undone.
+        () if status in _WANTED else tuple(undo.step.act for undo in reversed(slip.to_undo)),
         tuple(step.act for step in slip.discarded),
     )
 
