@@ -28,7 +28,7 @@ from .world import QUEUES, Trouble, World
 PROOF = bool(os.environ.get("PAIGEANT_PROOF"))
 TROUBLE = st.none() | st.tuples(st.integers(0, 5), st.sampled_from(Trouble.KINDS))
 SETTINGS = settings(
-    max_examples=1500 if PROOF else 60,
+    max_examples=1500 if PROOF else 150,
     stateful_step_count=60 if PROOF else 35,
     deadline=None,
     suppress_health_check=list(HealthCheck),

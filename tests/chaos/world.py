@@ -201,19 +201,26 @@ class World:
 
     async def commit(self, claim: Claim) -> None:
         self.held.remove(claim)
-        await self.surviving(self.protocol.commit(claim, Commit.of(self.chain[claim.seq + 1])))
+        await self._move(claim, self.protocol.commit(claim, Commit.of(self.chain[claim.seq + 1])))
 
     async def retry(self, claim: Claim, delay: float) -> None:
         self.held.remove(claim)
-        await self.surviving(self.protocol.retry(claim, delay, counted=True))
+        await self._move(claim, self.protocol.retry(claim, delay, counted=True))
 
     async def park(self, claim: Claim) -> None:
         self.held.remove(claim)
-        await self.surviving(self.protocol.park(claim, "exhausted"))
+        await self._move(claim, self.protocol.park(claim, "exhausted"))
 
     async def release(self, claim: Claim) -> None:
         self.held.remove(claim)
-        await self.surviving(self.protocol.release(claim))
+        await self._move(claim, self.protocol.release(claim))
+
+    async def _move(self, claim: Claim, act: Awaitable[Any]) -> None:
+        """A move of a claim; nobody moves a hop that another claim owns."""
+        before = list(self.landed)
+        await self.surviving(act)
+        if len(self.landed) > len(before) and before[-1].state is State.RUNNING:
+            assert before[-1].owner == claim.cursor.owner, "a stale claim moved the hop of another"
 
     async def renew(self, claim: Claim) -> None:
         if self.mode == "shared":
