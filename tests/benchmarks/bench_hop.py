@@ -44,23 +44,26 @@ def _slip(index: int) -> list[ActivitySpec]:
 
 async def hops(workflows: int, profile: bool) -> tuple[float, float]:
     """CPU and wall seconds per hop."""
-    async with get_transport("inmemory") as transport:
-        async with WorkflowDispatcher(transport) as dispatcher, WorkflowClient(transport) as client:
-            ids = [await dispatcher.dispatch_workflow(_slip(n)) for n in range(workflows)]
-            worker = Worker(transport, ACTIVITIES, concurrency=100)
-            profiler = cProfile.Profile()
-            cpu, wall = time.process_time(), time.perf_counter()
-            if profile:
-                profiler.enable()
-            async with worker:
-                # Each workflow is FIFO among the others, so the last dispatched ends about last.
-                await client.result(ids[-1], timeout=120)
-                cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-                profiler.disable()
-                for one in ids:
-                    await client.result(one, timeout=120)
-            if profile:
-                pstats.Stats(profiler).sort_stats("tottime").print_stats(90)
+    async with (
+        get_transport("inmemory") as transport,
+        WorkflowDispatcher(transport) as dispatcher,
+        WorkflowClient(transport) as client,
+    ):
+        ids = [await dispatcher.dispatch_workflow(_slip(n)) for n in range(workflows)]
+        worker = Worker(transport, ACTIVITIES, concurrency=100)
+        profiler = cProfile.Profile()
+        cpu, wall = time.process_time(), time.perf_counter()
+        if profile:
+            profiler.enable()
+        async with worker:
+            # Each workflow is FIFO among the others, so the last dispatched ends about last.
+            await client.result(ids[-1], timeout=120)
+            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+            profiler.disable()
+            for one in ids:
+                await client.result(one, timeout=120)
+        if profile:
+            pstats.Stats(profiler).sort_stats("tottime").print_stats(90)
     return cpu / workflows / 3, wall / workflows / 3
 
 

@@ -52,15 +52,18 @@ async def serve() -> None:
 
 async def drive(pid: int, workflows: int) -> list[tuple[int, float]]:
     samples: list[tuple[int, float]] = []
-    async with get_transport("sqlite") as transport:
-        async with WorkflowDispatcher(transport) as dispatcher, WorkflowClient(transport) as client:
+    async with (
+        get_transport("sqlite") as transport,
+        WorkflowDispatcher(transport) as dispatcher,
+        WorkflowClient(transport) as client,
+    ):
 
-            async def one(index: int) -> None:
-                await client.result(await dispatcher.dispatch_workflow(_slip(index)), timeout=120)
+        async def one(index: int) -> None:
+            await client.result(await dispatcher.dispatch_workflow(_slip(index)), timeout=120)
 
-            for start in range(0, workflows, 200):
-                await asyncio.gather(*(one(start + n) for n in range(200)))
-                samples.append((start + 200, resident(pid)))
+        for start in range(0, workflows, 200):
+            await asyncio.gather(*(one(start + n) for n in range(200)))
+            samples.append((start + 200, resident(pid)))
     return samples
 
 

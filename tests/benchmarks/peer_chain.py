@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, os.environ.get("PEER_BENCH", ""))
@@ -40,7 +41,7 @@ class Chain(Bench):
         p.add_argument("--store", choices=("own", "none", "separate"), default="own")
 
     def _transport(self) -> Any:
-        os.environ["PAIGEANT_SQLITE_PATH"] = os.path.join(self.tmp, "bench.db")
+        os.environ["PAIGEANT_SQLITE_PATH"] = str(Path(self.tmp) / "bench.db")
         os.environ["PAIGEANT_SQLITE_SYNCHRONOUS"] = self.a.sync
         if self.a.store == "none":
             os.environ["PAIGEANT_STATE_STORE"] = "none"
