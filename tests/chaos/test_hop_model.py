@@ -97,6 +97,14 @@ class Hops(RuleBasedStateMachine):
         self.world.trouble.plan(trouble)
         self.run(self.world.sweep())
 
+    @precondition(lambda self: self.world.held)
+    @rule()
+    def overtake(self) -> None:
+        """A lease ends and somebody else takes the hop; chance alone finds this too seldom."""
+        self.world.clock.now += 31.0
+        self.run(self.world.sweep())
+        self.run(self.world.receive())
+
     @rule(trouble=TROUBLE)
     def resume(self, trouble: tuple[int, str] | None) -> None:
         self.world.trouble.plan(trouble)
