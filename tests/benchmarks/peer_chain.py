@@ -20,6 +20,7 @@ sys.path.insert(0, os.environ.get("PEER_BENCH", ""))
 from common import Bench, main, ready, step  # type: ignore[import-not-found]
 
 from paigeant import ActivitySpec, ResultOf, Worker, WorkflowClient, WorkflowDispatcher, activity, get_transport
+from paigeant.runtime.process import long_running
 
 
 def _step(letter: str) -> Any:
@@ -72,9 +73,11 @@ class Chain(Bench):
         await self.transport.disconnect()
 
     async def worker(self) -> None:
-        async with Worker(self._transport(), [_step(s) for s in "ABC"], concurrency=self.a.concurrency):
-            ready()
-            await asyncio.Event().wait()
+        worker = Worker(self._transport(), [_step(s) for s in "ABC"], concurrency=self.a.concurrency)
+        with long_running():  # as `paigeant worker` and `run_sync` do
+            async with worker:
+                ready()
+                await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

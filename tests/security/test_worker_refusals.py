@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import Any
 
@@ -332,3 +333,12 @@ async def test_junk_in_every_form_harms_no_worker(bed: Bed) -> None:
             return (await bed.transport.queues("first.dead"))["first.dead"].ready == 150
 
         await until(all_dead)
+
+
+async def test_two_replays_at_once_send_each_message_once_and_end(bed: Bed) -> None:
+    junk = [Publication("first.dead", Message(f"junk-{n}", b"junk", HEADERS)) for n in range(20)]
+    await bed.transport.publish(*junk)
+    async with DeadLetters(bed.transport) as dead:
+        counts = await asyncio.gather(dead.replay("first"), dead.replay("first"))
+    assert sum(counts) == 20
+    assert (await bed.transport.queues("first"))["first"].ready == 20

@@ -21,7 +21,8 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .agents import PlannerAgentDeps, create_planner_agent
+    from .agents import PlannerAgentDeps as PlannerAgentDeps
+    from .agents import create_planner_agent as create_planner_agent
     from .routing import ActivitySpec, ResultOf, RetryPolicy
     from .runtime.activity import Activity, activity
     from .runtime.client import WorkflowClient
@@ -74,7 +75,6 @@ __all__ = [
     "Outcome",
     "PaigeantError",
     "PermanentFault",
-    "PlannerAgentDeps",
     "ResultExpired",
     "ResultOf",
     "ResultTimeout",
@@ -91,9 +91,9 @@ __all__ = [
     "WorkflowNotFound",
     "WorkflowStatus",
     "activity",
-    "create_planner_agent",
     "get_transport",
 ]
+# Not the planner: `from paigeant import *` must work without the extra `agents`.
 
 
 def __getattr__(name: str) -> Any:
@@ -107,4 +107,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+    return sorted(set(globals()) | _HOMES.keys())

@@ -64,6 +64,8 @@ def worker(
     states itself counts more. SIGTERM or Ctrl-C drains: running activities finish within the grace period,
     the rest is given back. A second signal stops at once.
     """
+    from ..runtime.process import long_running
+
     logs.configure(log_level, logs.Format.JSON if as_json else log_format)
     options = {
         "transport": transport,
@@ -77,7 +79,7 @@ def worker(
         check_shared(made.transport)
         _announce(made, as_json=as_json)
         # What activities print must not mix with the JSON on stdout.
-        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(), long_running():
             raise typer.Exit(run(serve(made)))
 
 

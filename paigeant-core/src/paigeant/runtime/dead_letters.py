@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..abc import Delivery, Transport
 
 _LEASE = 30.0
+_PATIENCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,13 @@ class DeadLetters:
         kept: list[Delivery] = []
         async with self._transport.consume([dead], lease=_LEASE) as consumer:
             while left > 0:
-                for delivery in await consumer.receive(min(left, 100)):
-                    left -= 1
+                try:
+                    async with asyncio.timeout(_PATIENCE):
+                        deliveries = await consumer.receive(min(left, 100))
+                except TimeoutError:
+                    break  # somebody else replayed or purged the rest
+                left -= len(deliveries)
+                for delivery in deliveries:
                     if ids is None or delivery.message.id in ids:
                         await delivery.settle(Publication(queue, _revived(delivery.message)))
                         replayed += 1

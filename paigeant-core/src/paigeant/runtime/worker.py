@@ -21,6 +21,7 @@ from .environment import Environment, Session
 from .execution import Host, Middleware
 from .heartbeat import Heartbeat
 from .hop import GIVE_BACK_WITHIN, HopRunner
+from .process import long_running
 from .protocol import protocol_for
 from .sweeper import Sweeper
 from .throttle import Throttle
@@ -100,8 +101,8 @@ class Worker:
         self._stop.set()
 
     def run_sync(self) -> None:
-        """Run until SIGTERM or SIGINT; a second signal stops at once."""
-        with contextlib.suppress(KeyboardInterrupt):
+        """Run until SIGTERM or SIGINT; a second signal stops at once. Tunes the process for it meanwhile."""
+        with contextlib.suppress(KeyboardInterrupt), long_running():
             asyncio.run(self.run(signals=True))
 
     async def run(self, *, signals: bool = False) -> None:

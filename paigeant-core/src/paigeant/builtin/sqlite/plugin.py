@@ -18,7 +18,8 @@ _SUMMARY = "A file on this machine: durable, for any number of processes, withou
 class SqliteSettings(PluginSettings):
     """``PAIGEANT_SQLITE_PATH``: the file. ``PAIGEANT_SQLITE_SYNCHRONOUS``: ``FULL`` or ``NORMAL``.
 
-    A URL is another way to name the file: ``sqlite:///absolute/path.db`` or ``sqlite:relative.db``.
+    A URL is another way to name the file: ``sqlite:///absolute/path.db``. Relative
+    paths go into ``PAIGEANT_SQLITE_PATH``.
     """
 
     path: Path | None = None
@@ -34,8 +35,10 @@ class SqliteSettings(PluginSettings):
 
 def _file_of(url: str) -> Path:
     parts = urlsplit(url)
-    if parts.scheme != "sqlite" or parts.netloc or not parts.path or parts.query or parts.fragment:
-        raise ConfigurationError(f"SQLite URL {url!r} must be sqlite:///absolute/path.db or sqlite:relative.db")
+    if parts.scheme != "sqlite" or parts.netloc or not parts.path.startswith("/") or parts.query or parts.fragment:
+        raise ConfigurationError(
+            f"SQLite URL {url!r} must be sqlite:///absolute/path.db; a relative path goes into PAIGEANT_SQLITE_PATH"
+        )
     return Path(unquote(parts.path))
 
 
