@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from paigeant import ActivitySpec, Worker, activity
+from paigeant import ActivityContext, ActivitySpec, Worker, activity
 from paigeant.model.message import Message, Publication
 from paigeant.model.store import Write
 from paigeant.runtime import heartbeat
@@ -167,6 +167,39 @@ async def test_copies_of_a_message_take_effect_once(bed: Bed, tmp_path: Path) ->
     assert await bed.steps(workflow) == [(name, "do", "ok") for name in NAMES]
     assert ran.count("third") == 1
     assert await bed.all_dead() == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_copies_that_run_at_the_same_time_commit_once(tmp_path: Path, kind: Kind) -> None:
+    """Shared mode has no claim: a copy made by hand may run beside the original."""
+    running, ran = asyncio.Barrier(5), list[int]()
+
+    @activity
+    async def first(ctx: ActivityContext) -> None:
+        await running.wait()
+        ctx.variables["first"] = ctx.variables.get("first", 0) + 1
+
+    @activity
+    async def second() -> None:
+        ran.append(1)
+        await asyncio.sleep(0.1)  # long enough for another forward to be seen
+
+    async with Bed(kind, "shared", tmp_path) as bed:
+        workflow = await bed.dispatch([ActivitySpec("first"), ActivitySpec("second")])
+        (message,) = await bed.transport.peek("first")
+        copies = [Publication("first", Message(f"copy-{n}", message.body, message.headers)) for n in range(4)]
+        await bed.transport.publish(*copies)
+        async with bed.worker(first, second):
+            outcome = await bed.outcome(workflow)
+
+            async def empty() -> bool:
+                stats = await bed.transport.queues("first", "second")
+                return not any(each.ready or each.in_flight for each in stats.values())
+
+            await until(empty)
+        assert dict(outcome.variables) == {"first": 1}
+        assert ran == [1], "the forward happened once"
+        assert await bed.steps(workflow) == [("first", "do", "ok"), ("second", "do", "ok")]
 
 
 class SlowPublish(WiredTransport):

@@ -286,7 +286,9 @@ async def test_cancelling_the_worker_gives_its_work_back(bed: Bed) -> None:
         assert (await bed.outcome(workflow)).status == "completed"
 
 
-async def test_stopping_while_the_backend_is_down_does_not_hang(stored: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stopping_while_the_backend_is_down_does_not_hang(
+    stored: Bed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     running = asyncio.Event()
 
     @activity
@@ -307,6 +309,7 @@ async def test_stopping_while_the_backend_is_down_does_not_hang(stored: Bed, mon
     worker.stop()
     async with asyncio.timeout(14):
         await task
+    assert "could not be given back" in caplog.text
 
 
 async def _delivery_type(bed: Bed) -> Any:
