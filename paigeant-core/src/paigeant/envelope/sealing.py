@@ -15,7 +15,7 @@ from ..model.records import Claims, Hop, Origin, RevisionGrant, Step, StepItem, 
 from ..routing import HARD_MAX_RECORDS, HopDraft, start
 from .chain import Opened, VerifiedChain
 from .digest import sha
-from .opening import carried, follow, read_claims
+from .opening import carried, follow
 from .security import Security
 from .signatures import sign
 
@@ -63,11 +63,11 @@ async def seal_origin(
         "signers": security.kids,
     }
     try:
-        payload = _payload(Origin(**{name: value for name, value in members.items() if value is not None}))
+        origin = Origin(**{name: value for name, value in members.items() if value is not None})
+        payload = _payload(origin)
     except (ValidationError, SerializationError) as exc:
         raise InvalidWorkflow(f"workflow {wf!r}: {_first(exc)}") from exc
     record = await sign(payload, "origin", security)
-    origin = read_claims(record, Origin, security.kids, security)
     chain = VerifiedChain((record,), (), start(origin))
     return _sealed(chain, _carried(chain, {}, blobs), ext or {}, security)
 

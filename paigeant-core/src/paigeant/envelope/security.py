@@ -50,6 +50,9 @@ class Security:
     unsigned: bool = False
     other_policy: Literal["warn", "reject"] = "warn"
     verified: Verified = field(default_factory=Verified, init=False, repr=False)
+    _satisfied: dict[tuple[str, ...], frozenset[str]] = field(
+        default_factory=dict[tuple[str, ...], frozenset[str]], init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         check_namespace(self.namespace)
@@ -127,14 +130,18 @@ class Security:
         }
         return sha(json.dumps(agreed, sort_keys=True, separators=(",", ":")).encode())
 
-    def check_principals(self, kids: Iterable[str]) -> frozenset[str]:
+    def check_principals(self, kids: tuple[str, ...]) -> frozenset[str]:
         """The principals of valid signatures by these kids.
 
         :raises PolicyNotSatisfied: a required one is not among them.
         """
+        known = self._satisfied.get(kids)
+        if known is not None:
+            return known
         principals = frozenset(self.verifiers[kid].principal for kid in kids)
         if missing := self.required - principals:
             raise PolicyNotSatisfied(f"not signed by {', '.join(map(repr, sorted(missing)))}, as the policy requires")
+        self._satisfied[kids] = principals
         return principals
 
     async def self_test(self) -> None:
