@@ -1,0 +1,152 @@
+"""Parked, expired, dead-lettered: where a workflow goes that does not go on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from paigeant import (
+    ActivityContext,
+    ActivitySpec,
+    PermanentFault,
+    ResultExpired,
+    RetryPolicy,
+    WorkflowError,
+    activity,
+)
+from paigeant.state.ids import BranchKeys
+
+from ..core.records_kit import Key, signed
+from ..support import NO_RETRY, Bed, until
+
+
+@activity
+async def echo(value: Any = None) -> Any:
+    return value
+
+
+SLIP = [ActivitySpec("echo", {"value": 1})]
+
+
+async def test_results_that_were_cleaned_up_are_expired_not_lost(stored: Bed) -> None:
+    workflow = await stored.dispatch(SLIP)
+    async with stored.worker(echo):
+        await stored.outcome(workflow)
+    await stored.state.delete(BranchKeys.of(workflow).result)
+    async with stored.client() as client:
+        with pytest.raises(ResultExpired, match="completed"):
+            await client.result(workflow)
+
+
+async def test_exhausted_may_park_and_resume_gives_fresh_attempts(stored: Bed) -> None:
+    attempts: list[int] = []
+
+    @activity(retry=RetryPolicy(attempts=2, first_delay=0))
+    async def mended(ctx: ActivityContext) -> str:
+        attempts.append(ctx.attempt)
+        if len(attempts) < 4:
+            raise ValueError("several\nlines\nof text")
+        return "done"
+
+    slip = [ActivitySpec("echo", {"value": 1}), ActivitySpec("mended", exhausted="park")]
+    workflow = await stored.dispatch(slip)
+    async with stored.worker(echo, mended), stored.client() as client:
+
+        async def parked() -> bool:
+            return (await client.status(workflow)).state == "parked"
+
+        await until(parked)
+        (status,) = await client.parked()
+        assert (status.correlation_id, status.queue, status.seq) == (workflow, "mended", 1)
+        assert status.parked.startswith("exhausted: ValueError: several")
+        assert attempts == [1, 2]
+        await client.resume(workflow)
+        outcome = await client.result(workflow, timeout=10)
+        with pytest.raises(WorkflowError, match="not parked"):
+            await client.resume(workflow)
+        assert await client.parked() == []
+    assert outcome.results["mended"] == "done"
+    assert attempts == [1, 2, 1, 2]
+    assert await stored.steps(workflow) == [("echo", "do", "ok"), ("mended", "do", "ok")]
+
+
+async def test_without_a_store_exhausted_is_a_dead_letter_that_can_be_replayed(storeless: Bed) -> None:
+    from paigeant import DeadLetters
+
+    attempts: list[int] = []
+
+    @activity(retry=RetryPolicy(attempts=2, first_delay=0))
+    async def mended(ctx: ActivityContext) -> str:
+        attempts.append(ctx.attempt)
+        if len(attempts) < 4:
+            raise ValueError("several\nlines")
+        return "done"
+
+    workflow = await storeless.dispatch([ActivitySpec("mended", exhausted="park")])
+    async with storeless.worker(mended), DeadLetters(storeless.transport) as dead:
+
+        async def there() -> bool:
+            return bool(await dead.list("mended"))
+
+        await until(there)
+        (letter,) = await dead.list("mended")
+        assert letter.error.startswith("exhausted")
+        assert await dead.replay("mended") == 1
+        assert (await storeless.outcome(workflow)).results == {"mended": "done"}
+    assert attempts == [1, 2, 1, 2], "a replay gives fresh attempts"
+
+
+async def test_an_expired_workflow_ends_as_expired(stored: Bed) -> None:
+    keys = signed(Key(), namespace="default", skew=0)
+    ran: list[int] = []
+
+    @activity
+    async def late() -> None:
+        ran.append(1)
+
+    async with stored.dispatcher(security=keys) as dispatcher:
+        workflow = await dispatcher.dispatch_workflow([ActivitySpec("late")], expires=1)
+    await asyncio.sleep(1.1)  # the time is that of the signed record: whole seconds
+    async with stored.worker(late, security=keys), stored.client(security=keys) as client:
+        assert (await client.outcome(workflow, timeout=10)).status == "expired"
+    assert ran == []
+    assert await stored.all_dead() == []
+
+
+async def test_a_workflow_that_expires_while_it_runs_ends_as_expired(stored: Bed) -> None:
+    keys = signed(Key(), namespace="default", skew=0)
+
+    @activity
+    async def slow() -> None:
+        await asyncio.sleep(2.1)
+
+    async with stored.dispatcher(security=keys) as dispatcher:
+        workflow = await dispatcher.dispatch_workflow([ActivitySpec("slow")], expires=1)
+    async with stored.worker(slow, security=keys, lease=2.0), stored.client(security=keys) as client:
+        assert (await client.outcome(workflow, timeout=10)).status == "expired"
+
+
+async def test_a_parked_workflow_that_nobody_resumes_expires(stored: Bed) -> None:
+    keys = signed(Key(), namespace="default", skew=0)
+
+    @activity(retry=NO_RETRY)
+    async def broken() -> None:
+        raise PermanentFault("no")
+
+    async with stored.dispatcher(security=keys) as dispatcher:
+        workflow = await dispatcher.dispatch_workflow([ActivitySpec("broken", exhausted="park")], expires=2)
+    async with stored.worker(broken, security=keys), stored.client(security=keys) as client:
+        assert (await client.outcome(workflow, timeout=10)).status == "expired"
+        assert await client.parked() == []
+
+
+async def test_without_a_store_an_expired_workflow_is_told_and_dead_lettered(storeless: Bed) -> None:
+    keys = signed(Key(), namespace="default", skew=0)
+    async with storeless.dispatcher(security=keys) as dispatcher:
+        workflow = await dispatcher.dispatch_workflow(SLIP, expires=1)
+    await asyncio.sleep(1.1)
+    async with storeless.worker(echo, security=keys), storeless.client(security=keys) as client:
+        assert (await client.outcome(workflow, timeout=10)).status == "expired"
+    assert await storeless.dead("echo") == ["Expired"]

@@ -1,0 +1,176 @@
+"""Stopping: grace, giving back, at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from paigeant import ActivityContext, ActivitySpec, activity
+from paigeant.errors import BackendUnavailable
+
+from ..support import Bed, until
+
+
+@activity
+async def fine(ctx: ActivityContext) -> int:
+    return 1
+
+
+SLIP = [ActivitySpec("fine")]
+
+
+async def test_stopping_lets_activities_finish_within_the_grace_period(
+    bed: Bed, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "paigeant.worker")
+    running, release = asyncio.Event(), asyncio.Event()
+
+    @activity
+    async def slow() -> int:
+        running.set()
+        await release.wait()
+        return 1
+
+    workflow = await bed.dispatch([ActivitySpec("slow")])
+    worker = bed.worker(slow)
+    async with worker:
+        await running.wait()
+        worker.stop()
+        await until(lambda: "to finish" in caplog.text)
+        late = await bed.dispatch([ActivitySpec("slow")])
+        release.set()
+    assert (await bed.outcome(workflow)).status == "completed"
+    assert (await bed.transport.queues("slow"))["slow"].ready == 1, f"{late} is for the next worker"
+
+
+async def test_what_does_not_finish_is_given_back_unharmed(bed: Bed) -> None:
+    running: list[int] = []
+
+    @activity
+    async def slow(ctx: ActivityContext) -> int:
+        running.append(ctx.attempt)
+        if len(running) < 9:
+            await asyncio.Event().wait()
+        return ctx.attempt
+
+    workflow = await bed.dispatch([ActivitySpec("slow")])
+    for turn in range(1, 9):  # more often than crashes would be tolerated
+        async with bed.worker(slow, grace=0.0):
+            await until(lambda turn=turn: len(running) == turn)  # type: ignore[misc]
+    async with bed.worker(slow):
+        outcome = await bed.outcome(workflow)
+    assert outcome.results["slow"] == 1, "a stop costs no attempt"
+    assert running == [1] * 9
+    assert await bed.all_dead() == []
+
+
+async def test_a_second_stop_does_not_wait_for_the_grace_period(bed: Bed) -> None:
+    running = asyncio.Event()
+
+    @activity
+    async def slow() -> None:
+        running.set()
+        await asyncio.Event().wait()
+
+    await bed.dispatch([ActivitySpec("slow")])
+    worker = bed.worker(slow, grace=3600.0)
+    task = asyncio.create_task(worker.run())
+    await running.wait()
+    worker.stop()
+    await asyncio.sleep(0)
+    worker.stop()
+    async with asyncio.timeout(10):
+        await task
+    assert (await bed.transport.queues("slow"))["slow"].ready == 1
+
+
+async def test_a_second_stop_does_not_wait_for_an_activity_that_will_not_stop(bed: Bed) -> None:
+    running, release = asyncio.Event(), asyncio.Event()
+
+    @activity
+    async def stubborn() -> None:
+        running.set()
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    await bed.dispatch([ActivitySpec("stubborn")])
+    worker = bed.worker(stubborn, grace=3600.0)
+    task = asyncio.create_task(worker.run())
+    try:
+        await running.wait()
+        worker.stop()
+        await asyncio.sleep(0)
+        worker.stop()
+        async with asyncio.timeout(10):
+            await asyncio.wait([task])
+        assert task.done()
+    finally:
+        release.set()
+
+
+async def test_a_worker_may_run_again_after_it_stopped(bed: Bed) -> None:
+    worker = bed.worker(fine)
+    for _ in range(3):
+        async with worker:
+            assert (await bed.outcome(await bed.dispatch(SLIP))).status == "completed"
+
+
+async def test_cancelling_the_worker_gives_its_work_back(bed: Bed) -> None:
+    running: list[int] = []
+
+    @activity
+    async def slow() -> None:
+        running.append(1)
+        if len(running) == 1:
+            await asyncio.Event().wait()
+
+    workflow = await bed.dispatch([ActivitySpec("slow")])
+    task = asyncio.create_task(bed.worker(slow, grace=0.0).run())
+    await until(lambda: bool(running))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with bed.worker(slow):
+        assert (await bed.outcome(workflow)).status == "completed"
+
+
+async def test_stopping_while_the_backend_is_down_does_not_hang(
+    stored: Bed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = asyncio.Event()
+
+    @activity
+    async def slow() -> None:
+        running.set()
+        await asyncio.Event().wait()
+
+    async def down(*_: Any, **__: Any) -> None:
+        raise BackendUnavailable("gone")
+
+    await stored.dispatch([ActivitySpec("slow")])
+    worker = stored.worker(slow, grace=0.0)
+    task = asyncio.create_task(worker.run())
+    await running.wait()
+    deliveries = type(await _delivery_type(stored))
+    monkeypatch.setattr(deliveries, "settle", down)
+    monkeypatch.setattr(type(stored.state), "put", down)
+    worker.stop()
+    async with asyncio.timeout(14):
+        await task
+    assert "could not be given back" in caplog.text
+
+
+async def _delivery_type(bed: Bed) -> Any:
+    from paigeant.model.message import Message, Publication
+
+    await bed.transport.publish(Publication("sample", Message("1", b"")))
+    async with bed.transport.consume(["sample"], lease=30.0) as consumer:
+        (delivery,) = await consumer.receive(1)
+        await delivery.settle()
+        return delivery
