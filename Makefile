@@ -35,7 +35,7 @@ bench: $(READY) ## measure, as ratios within one run
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
 proof: $(READY) ## the heavy proofs in full (minutes)
-	@PAIGEANT_PROOF=1 $(BIN)/pytest tests -m proof --timeout 1800
+	@PROOF=1 $(BIN)/pytest tests -m proof --timeout 1800
 
 lint: $(READY)
 	@echo "== style: ruff"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-KEPT = {"PAIGEANT_PROOF", "PAIGEANT_CONFORMANCE_REPORT"}
+KEPT = {"PAIGEANT_CONFORMANCE_REPORT"}
 
 
 def pytest_configure() -> None:

@@ -25,7 +25,7 @@ from paigeant.state.cursor import State
 
 from .world import QUEUES, Trouble, World
 
-PROOF = bool(os.environ.get("PAIGEANT_PROOF"))
+PROOF = bool(os.environ.get("PROOF"))
 TROUBLE = st.none() | st.tuples(st.integers(0, 5), st.sampled_from(Trouble.KINDS))
 SETTINGS = settings(
     max_examples=1500 if PROOF else 150,

@@ -21,7 +21,7 @@ from paigeant.builtin.sqlite.transport import SqliteTransport
 from paigeant.model.message import Message, Publication
 
 CHILD = str(Path(__file__).with_name("sqlite_child.py"))
-ROUNDS = 40 if os.environ.get("PAIGEANT_PROOF") else 5
+ROUNDS = 40 if os.environ.get("PROOF") else 5
 
 
 @contextlib.asynccontextmanager
