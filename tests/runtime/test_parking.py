@@ -92,7 +92,7 @@ async def test_without_a_store_exhausted_is_a_dead_letter_that_can_be_replayed(s
 
         await until(there)
         (letter,) = await dead.list("mended")
-        assert letter.error.startswith("exhausted")
+        assert letter.error == "exhausted"
         assert await dead.replay("mended") == 1
         assert (await storeless.outcome(workflow)).results == {"mended": "done"}
     assert attempts == [1, 2, 1, 2], "a replay gives fresh attempts"

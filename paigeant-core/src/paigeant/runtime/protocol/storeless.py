@@ -67,7 +67,9 @@ class StorelessProtocol(HopProtocol):
         await self._settle(claim.delivery, self._again(claim, attempt, delay))
 
     async def park(self, claim: Claim, reason: str) -> None:
-        dead = Publication(dead_letter_queue(claim.delivery.queue), refused(claim.delivery, reason, self._env.now()))
+        """A dead letter: there is nothing else that could keep it. Its header names the kind of reason."""
+        kind = reason.partition(":")[0]
+        dead = Publication(dead_letter_queue(claim.delivery.queue), refused(claim.delivery, kind, self._env.now()))
         await self._settle(claim.delivery, dead)
 
     async def release(self, claim: Claim) -> None:
