@@ -254,7 +254,7 @@ async def test_the_token_goes_to_the_dispatcher_and_nowhere_else(
     with caplog.at_level(logging.DEBUG):
         result = await create_planner_agent(script([plan("a")], "done")).run("go", deps=deps)
     assert seen == [TOKEN]
-    assert TOKEN not in f"{result.all_messages_json()!r}{result.output}{caplog.text}{deps!r}"
+    assert TOKEN not in f"{result.all_messages()!r}{result.output}{caplog.text}{deps!r}"
 
 
 async def test_a_token_without_a_provider_dispatches_nothing(deps: PlannerAgentDeps, transport: Transport) -> None:
