@@ -19,6 +19,7 @@ from pathlib import Path
 from bench_hop import ACTIVITIES, _slip
 
 from paigeant import Worker, WorkflowClient, WorkflowDispatcher, get_transport
+from paigeant.runtime.process import long_running
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -45,9 +46,10 @@ def slope(samples: list[tuple[int, float]]) -> float:
 
 
 async def serve() -> None:
-    async with Worker(get_transport("sqlite"), ACTIVITIES, concurrency=100):
-        print("READY", flush=True)
-        await asyncio.Event().wait()
+    with long_running():
+        async with Worker(get_transport("sqlite"), ACTIVITIES, concurrency=100):
+            print("READY", flush=True)
+            await asyncio.Event().wait()
 
 
 async def drive(pid: int, workflows: int) -> list[tuple[int, float]]:
