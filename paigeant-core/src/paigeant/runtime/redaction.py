@@ -7,16 +7,21 @@ import re
 MAX_TEXT = 8 * 1024
 _CUT = " [cut]"
 
+_WORD = 256
+"""Characters of a word at the cut that are dropped: half a secret may not be known as one."""
+
+# The text may be hostile, and ``re`` keeps the whole process waiting: no pattern begins with a repetition, and
+# none repeats without bound what may begin another match.
 _SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), r"\1 [redacted]"),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*\.?[A-Za-z0-9_-]*"), "[redacted token]"),
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/:@]+:[^\s/@]+@"), r"\1[redacted]@"),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*){0,2}"), "[redacted token]"),
+    (re.compile(r"://[^\s/:@]*:[^\s/@]+@"), "://[redacted]@"),
     (
         re.compile(
-            r"(?i)\b([\w-]*(?:api[_-]?key|secret|token|passw(?:or)?d|authorization)[\w-]*)(\s*[=:]\s*|['\"]\s*:\s*)"
+            r"(?i)((?:api[_-]?key|secret|token|passw(?:or)?d|authorization)[\w-]{0,64}['\"]?\s*[=:]\s*)"
             r"(?:\"[^\"]*\"|'[^']*'|[^\s,;&)}\]]+)"
         ),
-        r"\1\2[redacted]",
+        r"\1[redacted]",
     ),
     (re.compile(r"\b(?:sk|pk|rk|ghp|gho|ghs|glpat|xox[abp])[-_][A-Za-z0-9_-]{12,}"), "[redacted key]"),
     (re.compile(r"\bAKIA[0-9A-Z]{16}\b"), "[redacted key]"),
@@ -25,12 +30,20 @@ _SECRETS = (
 
 def redact(text: str) -> str:
     """``text`` without tokens, passwords and keys, at most 8 KiB of UTF-8."""
+    cut = len(text) > MAX_TEXT
+    text = _first_words(text) if cut else text
     for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text[: 4 * MAX_TEXT])
+        text = pattern.sub(replacement, text)
     data = text.encode("utf-8", "replace")
-    if len(data) <= MAX_TEXT:
+    if not cut and len(data) <= MAX_TEXT:
         return data.decode()
     return data[: MAX_TEXT - len(_CUT)].decode("utf-8", "ignore") + _CUT
+
+
+def _first_words(text: str) -> str:
+    text = text[:MAX_TEXT]
+    tail = text[-_WORD:].split()
+    return text[: -len(tail[-1])] if tail and not text[-1].isspace() else text
 
 
 def describe(error: BaseException) -> str:

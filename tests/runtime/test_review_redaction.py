@@ -1,0 +1,94 @@
+"""Redaction: what must not travel does not, and no text makes it slow."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from paigeant.runtime.redaction import MAX_TEXT, redact
+
+ADVERSARIES = [
+    "secret-",
+    "secret",
+    "secret_token",
+    "secret ",
+    "secret='",
+    "secret:",
+    "a-",
+    "a.",
+    "a://",
+    "a://b:",
+    "://",
+    "bearer ",
+    "basic\t",
+    "eyJ",
+    "-eyJ",
+    "eyJaaaaaa-",
+    "sk-",
+    "sk-aaaaaaaaaaa",
+    "api_key-",
+    "password",
+    "AKIA",
+]
+
+
+@pytest.mark.parametrize("unit", ADVERSARIES)
+@pytest.mark.parametrize("end", ["", "!", '="', " " * MAX_TEXT], ids=["", "!", "quote", "spaces"])
+def test_no_text_makes_redaction_slow(unit: str, end: str) -> None:
+    text = (unit * MAX_TEXT)[: MAX_TEXT // 2] + end
+    started = time.process_time()
+    redact(text)
+    redact(text[::-1])
+    redact((unit * MAX_TEXT)[:MAX_TEXT] + end)
+    redact(unit * 100_000)
+    assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authorization: Bearer HIDDEN-abcdefgh",
+        "basic   HIDDENHIDDEN==",
+        "jwt eyJHIDDENHIDDEN.eyJHIDDEN.HIDDEN-sig",
+        "postgresql+asyncpg://user:HIDDEN@db:5432/x",
+        "redis://:HIDDEN@cache/0",
+        "my-api-key=HIDDEN",
+        "MY_API_KEY_2 = HIDDEN",
+        "{'client_secret': 'HIDDEN and more HIDDEN', 'x': 1}",
+        '{"access_token" : "HIDDEN"}',
+        "password: HIDDEN",
+        "passwd=HIDDEN",
+        "token=HIDDEN&next=1",
+        "sk-HIDDENHIDDENHIDDEN",
+        "ghp_HIDDENHIDDENHIDDEN",
+    ],
+)
+def test_secrets_do_not_travel(text: str) -> None:
+    assert "HIDDEN" not in redact(f"before {text} after")
+    assert redact(f"before {text}").startswith("before ")
+
+
+@pytest.mark.parametrize("text", ["AKIAABCDEFGHIJKLMNOP", "-AKIAABCDEFGHIJKLMNOP."])
+def test_cloud_keys_do_not_travel(text: str) -> None:
+    assert "AKIA" not in redact(text)
+
+
+def test_the_rest_is_kept() -> None:
+    text = "no seat 9A at https://example.org:8080/a/b@c; the secretary said so"
+    assert redact(text) == text
+    assert redact("a=1 token=x b=2") == "a=1 token=[redacted] b=2"
+    assert redact('"client_secret": "x", "b": 2') == '"client_secret": [redacted], "b": 2'
+
+
+def test_a_cut_does_not_uncover_a_secret() -> None:
+    for length in range(MAX_TEXT - 60, MAX_TEXT + 10):
+        assert "HIDDEN" not in redact("x" * (length - 1) + " https://user:HIDDENHIDDEN@host/" + "y" * 100)
+
+
+def test_long_text_is_cut_to_its_limit() -> None:
+    for text in ("x" * 1_000_000, "\U0010ffff" * 100_000, "é " * 100_000):
+        found = redact(text)
+        assert found.endswith(" [cut]")
+        assert MAX_TEXT // 2 < len(found.encode()) <= MAX_TEXT
+    assert redact("x" * MAX_TEXT) == "x" * MAX_TEXT
