@@ -117,6 +117,7 @@ class Writer:
 
     def _look(self, ops: Sequence[Op]) -> list[Result] | None:
         """Empty results if nothing is ready: an idle look must not take the write lock."""
+        self._check_file()
         now = self._clock.time()
         results: list[Result] = []
         for op in ops:
@@ -141,6 +142,11 @@ class Writer:
         return results, news
 
     def _begin(self) -> None:
+        self._check_file()
+        self._patiently("BEGIN IMMEDIATE")
+
+    def _check_file(self) -> None:
+        """What others write to a new file of this name would never be seen here."""
         try:
             if self._path.stat().st_ino != self._inode:
                 raise FileNotFoundError
@@ -148,7 +154,6 @@ class Writer:
             raise BackendCorrupt(
                 f"the SQLite file {str(self._path)!r} was deleted or replaced while it was in use; restart this process"
             ) from None
-        self._patiently("BEGIN IMMEDIATE")
 
     def _patiently(self, sql: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         """Wait for the lock in short steps: SQLite's own handler sleeps up to 100 ms between looks."""
