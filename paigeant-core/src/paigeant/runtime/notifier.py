@@ -37,12 +37,14 @@ class Notifier:
 
     async def tell(self, event: WorkflowEvent) -> None:
         """Tell all observers at once; at most one second, no exception."""
-        if self._observers:
-            await asyncio.gather(*(self._tell(observer, event) for observer in self._observers))
+        if not self._observers:
+            return
+        telling = (self._tell(observer, event) for observer in self._observers)
+        # Exceptions are gathered, so that a CancelledError of an observer's own is no cancellation of ours.
+        for observer, end in zip(self._observers, await asyncio.gather(*telling, return_exceptions=True), strict=True):
+            if end is not None:
+                log.warning("observer %s failed on %s: %r", type(observer).__name__, type(event).__name__, end)
 
     async def _tell(self, observer: Observer, event: WorkflowEvent) -> None:
-        try:
-            async with self._clock.timeout(PATIENCE):
-                await observer.on_event(event)
-        except Exception as exc:
-            log.warning("observer %s failed on %s: %r", type(observer).__name__, type(event).__name__, exc)
+        async with self._clock.timeout(PATIENCE):
+            await observer.on_event(event)
