@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ..abc import StateStore, Transport
-from ..errors import BackendError, RevisionConflict
+from ..errors import RevisionConflict
 from ..model.store import KEEP
 from ..state.cursor import Cursor, State
 
@@ -94,8 +95,9 @@ class Heartbeat:
         try:
             async with asyncio.timeout(self._lease / 3):
                 lost = await renewer.renew(claims, self._lease)
-        except (BackendError, TimeoutError) as exc:
-            log.warning("leases could not be renewed: %s", exc or type(exc).__name__)
+        except (Exception, asyncio.CancelledError) as exc:
+            # Nobody cancels this thread, and it must not end: the next look may succeed.
+            log.warning("leases could not be renewed: %s", str(exc) or type(exc).__name__)
             lost = {claim for claim in claims if claim.expires <= time.monotonic()}
         else:
             for claim in claims:
@@ -161,22 +163,35 @@ class _Renewer:
         if self._store is None:
             self._store = self._env.store.clone()
         await self._store.connect()
+        until = time.monotonic() + lease
         due = await self._store.now() + lease
-        return {claim for claim in claims if not await self._renew_cursor(self._store, claim, due)}
+        renewals = [self._renew_cursor(self._store, claim, due, until) for claim in claims]
+        results = await asyncio.gather(*renewals, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return {claim for claim, kept in zip(claims, results, strict=True) if not kept}
 
-    async def _renew_cursor(self, store: StateStore, claim: Claim, due: float) -> bool:
+    async def _renew_cursor(self, store: StateStore, claim: Claim, due: float, until: float) -> bool:
+        """Whether it is still ours; noted in the claim, too, whatever becomes of the others."""
         try:
             claim.revision = await store.put(claim.keys.cursor, KEEP, expected=claim.revision, due=due)
         except RevisionConflict:
             entry = await store.get(claim.keys.cursor)
             found = Cursor.decode(entry.value) if entry else None
-            return found is not None and _is_ours(found, claim)
+            if found is None or not _is_ours(found, claim):
+                claim.expires = -math.inf
+                return False
+        claim.expires = until
         return True
 
     async def close(self) -> None:
         for resource in (self._transport, self._store):
             if resource is not None:
-                await resource.disconnect()
+                try:
+                    await resource.disconnect()
+                except Exception as exc:
+                    log.info("the connection of the heartbeat could not be closed: %s", exc)
 
 
 def _is_ours(found: Cursor, claim: Claim) -> bool:

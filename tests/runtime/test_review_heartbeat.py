@@ -1,0 +1,132 @@
+"""The heartbeat goes on whatever its own connection does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from paigeant import ActivitySpec, ConfigurationError, activity
+from paigeant.runtime.heartbeat import Heartbeat
+
+from ..support import PATIENCE, Bed, until
+
+
+class Flaky:
+    """Clones of ``owner`` whose first connects fail, and that tell of each renewal."""
+
+    def __init__(self, owner: Any, renewal: str, errors: list[Exception]) -> None:
+        self._clone, self._renewal, self._errors = owner.clone, renewal, errors
+        self.renewals = 0
+        owner.clone = self.clone
+
+    def clone(self) -> Any:
+        made = self._clone()
+        connect, renew = made.connect, getattr(made, self._renewal)
+
+        async def failing() -> None:
+            if self._errors:
+                raise self._errors.pop()
+            await connect()
+
+        async def counted(*args: Any, **options: Any) -> Any:
+            result = await renew(*args, **options)
+            self.renewals += 1
+            return result
+
+        made.connect = failing
+        setattr(made, self._renewal, counted)
+        return made
+
+
+async def test_a_lease_is_kept_although_the_first_connects_fail(stored: Bed, caplog: pytest.LogCaptureFixture) -> None:
+    errors: list[Exception] = [OSError("no route"), ConfigurationError("no such host")]
+    owner, renewal = (stored.transport, "renew") if stored.store is None else (stored.store, "put")
+    flaky = Flaky(owner, renewal, errors)
+    runs: list[int] = []
+
+    @activity
+    async def slow() -> int:
+        runs.append(1)
+        await until(lambda: flaky.renewals >= 2, "a renewal")
+        return 1
+
+    outcome = await stored.run([ActivitySpec("slow")], slow, worker={"lease": 1.8})
+    assert (outcome.status, runs) == ("completed", [1])
+    assert "leases could not be renewed: no such host" in caplog.text
+    assert "leases could not be renewed: no route" in caplog.text
+
+
+@dataclass(eq=False)
+class Owned:
+    """What the heartbeat knows of a claim."""
+
+    name: str
+    revision: int = 1
+    expires: float = 0.0
+    seq: int = 0
+    lost: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def keys(self) -> Any:
+        return SimpleNamespace(cursor=self.name)
+
+    @property
+    def correlation_id(self) -> str:
+        return self.name
+
+    def lose(self) -> None:
+        self.lost.set()
+
+
+class Store:
+    """Answers for all keys but one."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+        self.renewed: dict[str, int] = {}
+
+    def clone(self) -> Store:
+        return self
+
+    async def connect(self) -> None: ...
+
+    async def disconnect(self) -> None:
+        raise OSError("already gone")
+
+    async def now(self) -> float:
+        return 0.0
+
+    async def put(self, key: str, value: object, *, expected: int, due: float) -> int:
+        if key == "stuck":
+            await self._answer()
+        self.renewed[key] = self.renewed.get(key, 0) + 1
+        return expected + 1
+
+
+async def _never() -> None:
+    await asyncio.Event().wait()
+
+
+async def _refuse() -> None:
+    raise OSError("not this one")
+
+
+@pytest.mark.parametrize("answer", [_never, _refuse])
+async def test_a_claim_that_cannot_be_renewed_costs_no_other_claim_its_lease(answer: Any) -> None:
+    store = Store(answer)
+    stuck, others = Owned("stuck"), [Owned(f"fine-{n}") for n in range(6)]
+    env: Any = SimpleNamespace(mode="separate", store=store)
+    async with Heartbeat(env, 1.5) as heartbeat:
+        for claim in (*others[:3], stuck, *others[3:]):
+            heartbeat.add(claim)  # type: ignore[arg-type]
+        async with asyncio.timeout(PATIENCE):
+            assert await asyncio.to_thread(stuck.lost.wait, PATIENCE)
+        before = dict(store.renewed)
+        await until(lambda: all(store.renewed[key] > count for key, count in before.items()))
+    assert set(before) == {claim.name for claim in others}
+    assert not any(claim.lost.is_set() for claim in others)
