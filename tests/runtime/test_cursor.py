@@ -134,4 +134,4 @@ def test_every_id_of_a_branch_is_different() -> None:
     ids += [idempotency_key(wf, "0", step, way) for wf in "ab" for step in "12" for way in ("do", "undo")]
     assert len(set(ids)) == len(ids)
     assert BranchKeys.from_cursor_key(keys[0].cursor) == keys[0]
-    assert BranchKeys.from_cursor_key(keys[0].result) is None
+    assert BranchKeys.from_cursor_key(keys[0].result("nonce")) is None

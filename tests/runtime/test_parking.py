@@ -16,7 +16,6 @@ from paigeant import (
     WorkflowError,
     activity,
 )
-from paigeant.state.ids import BranchKeys
 
 from ..core.records_kit import Key, signed
 from ..support import NO_RETRY, Bed, until
@@ -34,7 +33,8 @@ async def test_results_that_were_cleaned_up_are_expired_not_lost(stored: Bed) ->
     workflow = await stored.dispatch(SLIP)
     async with stored.worker(echo):
         await stored.outcome(workflow)
-    await stored.state.delete(BranchKeys.of(workflow).result)
+    [result] = await stored.state.scan("result/")
+    await stored.state.delete(result.key)
     async with stored.client() as client:
         with pytest.raises(ResultExpired, match="completed"):
             await client.result(workflow)

@@ -28,6 +28,7 @@ class Claim:
     :param delivery: the broker's delivery; settled already in separate mode.
     :param cursor: as this claim left it; without a store, made up from the message's headers.
     :param revision: of the cursor in the store; moved by the heartbeat in separate mode.
+    :param poisoned: it has cost too many workers their life.
     :param again: whether the hop may have been started before.
     :param ending: separate mode: nonce of the write that ends this claim, once it is tried.
     """
@@ -38,6 +39,7 @@ class Claim:
     cursor: Cursor
     revision: int = 0
     again: bool = False
+    poisoned: bool = False
     ending: str = ""
     lost: bool = False
     expires: float = 0.0

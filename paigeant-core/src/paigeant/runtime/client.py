@@ -135,17 +135,21 @@ class WorkflowClient:
 
         :raises StoreRequired: no state store is configured.
         """
-        _, store = await self._stored("history")
-        prefix = BranchKeys.of(check_correlation_id(correlation_id)).history(0)[:-5]
-        entries: list[HistoryEntry] = []
+        env, store = await self._stored("history")
+        keys = BranchKeys.of(check_correlation_id(correlation_id))
+        entries: dict[str, HistoryEntry] = {}
         after = ""
-        while batch := await store.scan(prefix, after=after, limit=200):
+        while batch := await store.scan(keys.histories, after=after, limit=200):
             for entry in batch:
                 facts = read_history(entry.value)[0]
                 if facts.keys() == HistoryEntry.__dataclass_fields__.keys():
-                    entries.append(HistoryEntry(**facts))
+                    entries[entry.key] = HistoryEntry(**facts)
             after = batch[-1].key
-        return entries
+        if len({entry.seq for entry in entries.values()}) == len(entries):
+            return list(entries.values())
+        # A worker that had lost its lease left an entry of a record that was never committed.
+        committed = await _committed(env, store, keys)
+        return [entry for key, entry in entries.items() if key in committed]
 
     async def watch(self, correlation_id: str) -> AsyncIterator[WorkflowStatus]:
         """The status now and after each change, until the workflow has ended.
@@ -213,11 +217,11 @@ class WorkflowClient:
     async def _ended(
         self, env: Environment, store: StateStore, keys: BranchKeys, correlation_id: str
     ) -> tuple[Opened, str]:
-        outcome = await _terminal_state(store, keys, correlation_id)
-        result = await store.get(keys.result)
+        ended = await _terminal_state(store, keys, correlation_id)
+        result = await store.get(keys.result(ended.nonce))
         if result is None:
-            raise ResultExpired(f"workflow {correlation_id!r} ended as {outcome}; its results were cleaned up")
-        return await _open(env, Message("", result.value, {"content-type": CONTENT_TYPE})), outcome
+            raise ResultExpired(f"workflow {correlation_id!r} ended as {ended.outcome}; its results were cleaned up")
+        return await _open(env, Message("", result.value, {"content-type": CONTENT_TYPE})), ended.outcome
 
     async def _replied(self, env: Environment, keys: BranchKeys) -> tuple[Opened, str]:
         """Without a store: the signed final envelope comes to the reply queue. It is read, not consumed."""
@@ -229,8 +233,10 @@ class WorkflowClient:
                     opened = await _open(env, message)
                 except SecurityError:
                     continue  # Anyone can write to a queue: only a verified envelope of this workflow counts.
-                if BranchKeys.of(opened.slip.origin.wf) == keys and opened.slip.origin.reply_to == keys.reply_queue:
-                    return opened, str(opened.slip.status or "expired")
+                status = _status(env, opened)
+                addressed = opened.slip.origin.reply_to == keys.reply_queue
+                if status and addressed and BranchKeys.of(opened.slip.origin.wf) == keys:
+                    return opened, status
             limit *= 2 if len(messages) == limit else 1  # junk before it must not hide it
             await asyncio.sleep(pause)
             pause = min(pause * 1.3, 0.25)
@@ -243,15 +249,25 @@ def _parked_workflow(note: bytes) -> str:
         return ""
 
 
-async def _terminal_state(store: StateStore, keys: BranchKeys, correlation_id: str) -> str:
+async def _terminal_state(store: StateStore, keys: BranchKeys, correlation_id: str) -> Cursor:
     async with aclosing(store.watch(keys.cursor)) as changes:
         async for entry in changes:
             if entry is None:
                 break
             cursor = Cursor.decode(entry.value)
             if cursor.state is State.ENDED:
-                return cursor.outcome
+                return cursor
     raise _not_found(correlation_id)
+
+
+async def _committed(env: Environment, store: StateStore, keys: BranchKeys) -> set[str]:
+    """Keys of the history entries of the records in the chain, which is the truth."""
+    entry = await store.get(keys.cursor)
+    cursor = Cursor.decode(entry.value) if entry else Cursor()
+    result = await store.get(keys.result(cursor.nonce)) if cursor.state is State.ENDED else None
+    envelope = result.value if result is not None else cursor.out
+    opened = await _open(env, Message("", envelope, {"content-type": CONTENT_TYPE}))
+    return {keys.history(hop.seq, opened.heads(hop.seq + 1)) for hop in opened.hops}
 
 
 async def _cursor(store: StateStore, keys: BranchKeys, correlation_id: str) -> tuple[Cursor, int]:
@@ -271,10 +287,17 @@ async def _open(env: Environment, message: Message) -> Opened:
     return await open_envelope(message, env.security, now=env.now(), limit=env.max_body, allow_expired=True)
 
 
+def _status(env: Environment, opened: Opened) -> str:
+    """The terminal state that an envelope proves, empty if none: expiry leaves no record, but has its time."""
+    if opened.slip.status is not None:
+        return str(opened.slip.status)
+    return "expired" if env.now() >= opened.slip.origin.exp else ""
+
+
 async def _outcome(env: Environment, opened: Opened, keys: BranchKeys, status: str) -> Outcome:
     slip = opened.slip
     values = Values(env, opened, keys)
-    signed = str(slip.status) if slip.status is not None else "expired" if status == "expired" else ""
+    signed = _status(env, opened)
     if signed != status:
         raise WorkflowError(
             f"workflow {slip.origin.wf!r}: the store says {status!r}, its signed records say {signed or 'unfinished'!r}"

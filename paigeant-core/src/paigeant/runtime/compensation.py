@@ -28,11 +28,15 @@ class Compensations:
         self._key = claim.keys.compensation(claim.seq)
         self._known: list[dict[str, Any]] = []
         self._revision: Expected = ABSENT
-        # A first attempt that nobody started before has nothing stored.
-        self._stale = claim.again
+        self._stale = True
+        self._closed = False
 
     async def register(self, data: dict[str, Any]) -> None:
-        """Store ``data``; the same data again (a retry) is one registration."""
+        """Store ``data``; the same data again (a retry) is one registration.
+
+        :raises PermanentFault: the attempt is over: what is registered now would never be undone.
+        """
+        self._check_open()
         activity = self._activity
         if self._env.store is None:
             raise StoreRequired(
@@ -45,14 +49,27 @@ class Compensations:
             )
         data = plain(data, f"compensation data of activity {activity.name!r}")
         activity.handler_signature.bind(data)
+        self._env.codecs.encode(data)  # What no codec can carry is refused before the effect, not after it.
+        if not self._claim.again:
+            self._stale = False  # Most likely the first attempt; the compare-and-set tells.
         while data not in await self._read(self._env.store):
             try:
                 await self._write(self._env.store, [*self._known, data])
             except RevisionConflict:
                 self._stale = True  # An earlier attempt that we did not know of: read it, then add.
+        self._check_open()
+
+    def close(self) -> None:
+        """The attempt is over; a thread of it that goes on must not have its effect any more."""
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PermanentFault(f"this attempt of activity {self._activity.name!r} is over; do not go on")
 
     async def collect(self, outbox: Outbox) -> ValueRef | None:
         """The reference of all that is registered, for the record of the step; ``None`` if nothing is."""
+        self.close()
         if self._env.store is None or self._activity.handler is None:
             return None
         known = await self._read(self._env.store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from ..abc import Clock, Observer, StateStore, SystemClock, Transport
 from ..envelope.values import Codecs
 from ..errors import BackendClosed, ConfigurationError
-from ..state.transitions import Rules
+from ..model.message import Message, Publication
+from ..state.ids import digest_of
+from ..state.transitions import BROKER_DELAY, Rules
 from .notifier import Notifier
 from .trust import build_security
 
@@ -41,7 +44,9 @@ class Environment:
     rules: Rules = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rules = Rules(separate=self.mode == "separate")
+        longest = self.transport.capabilities.max_delay
+        broker_delay = BROKER_DELAY if longest is None else min(BROKER_DELAY, longest)
+        self.rules = Rules(separate=self.mode == "separate", broker_delay=broker_delay)
 
     @property
     def namespace(self) -> str:
@@ -50,6 +55,12 @@ class Environment:
     def now(self) -> float:
         """The store's clock (the local one where there is no store)."""
         return self.clock.time() + self.offset
+
+    def later(self, queue: str, message: Message, delay: float) -> Publication:
+        """A copy for later, under an id of its own: no deduplication window may take it for the original."""
+        longest = self.transport.capabilities.max_delay
+        copy = Message(digest_of("again", message.id, os.urandom(8).hex()), message.body, message.headers)
+        return Publication(queue, copy, delay if longest is None else min(delay, longest))
 
     @property
     def max_body(self) -> int:
@@ -111,7 +122,7 @@ class Session:
                 await stack.enter_async_context(self._transport)
             store, mode = await self._open_store(stack, registry)
             codecs = Codecs(registry.serializers())
-            security = self._security or build_security(self._transport, registry, store=_store_kind(store))
+            security = self._security or build_security(self._transport, registry, store=mode)
             for member in (*security.signers, *security.verifiers.values()):
                 await enter(stack, member)
             await security.self_test()
@@ -175,7 +186,3 @@ async def _store_connected(store: StateStore) -> bool:
     except BackendClosed:
         return False
     return True
-
-
-def _store_kind(store: StateStore | None) -> str:
-    return NO_STORE if store is None else "store"

@@ -85,6 +85,8 @@ class Execution:
             return await self._failed(exc, "transient")
         except (Exception, SystemExit) as exc:
             return await self._failed(exc, _kind(exc))
+        finally:
+            self._compensations.close()
 
     async def _do(self) -> Succeeded:
         activity, slip = self._activity, self._claim.opened.slip

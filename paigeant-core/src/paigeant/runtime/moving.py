@@ -32,7 +32,7 @@ async def make_move(
 
     :raises RevisionConflict: the cursor has changed; nothing was done.
     """
-    cursor = move.cursor.next(nonce=nonce())
+    cursor = move.cursor.next(nonce=move.cursor.nonce if move.cursor.outcome else nonce())
     write = Write(keys.cursor, cursor.encode(), expected, move.due, move.ttl)
 
     async def act() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Container
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ class Reception:
 
     def __init__(self, env: Environment, protocol: HopProtocol, telling: Telling, served: Container[str]) -> None:
         self._env, self._protocol, self._telling, self._served = env, protocol, telling, served
-        self._odd: dict[str, float] = {}
+        self._odd: dict[bytes, float] = {}
 
     async def claim(self, delivery: Delivery) -> Claim | None:
         """The claim of a delivery's hop; ``None``: it is dealt with."""
@@ -80,10 +81,10 @@ class Reception:
         """End a known, unfinished workflow; an unknown one is not worth an event."""
         opened = await self._open_any_time(delivery, self._env.now())
         keys = BranchKeys.of(opened.slip.origin.wf)
-        if not await self._protocol.expire(delivery, opened, keys):
-            return False
-        await self._telling.ended(opened.slip.origin.wf, keys.hop_id(opened.slip.seq), "expired")
-        return True
+        ended = await self._protocol.expire(delivery, opened, keys)
+        if ended:
+            await self._telling.ended(opened.slip.origin.wf, keys.hop_id(opened.slip.seq), "expired")
+        return ended is not False
 
     async def _claim(self, delivery: Delivery, opened: Opened) -> Claim | None:
         task = opened.slip.next
@@ -91,21 +92,29 @@ class Reception:
             log.warning("queue %r holds work for %r, which this worker does not serve", delivery.queue, task.step.act)
             await self._later(delivery, NOT_SERVED_DELAY)
             return None
-        return await self._protocol.claim(delivery, opened, BranchKeys.of(opened.slip.origin.wf))
+        claim = await self._protocol.claim(delivery, opened, BranchKeys.of(opened.slip.origin.wf))
+        if claim is None or not claim.poisoned:
+            return claim
+        await self._park(claim, "poison")
+        return None
+
+    async def _park(self, claim: Claim, reason: str) -> None:
+        await self._telling.parked(claim, reason)
+        await self._protocol.park(claim, reason)
 
     async def _later(self, delivery: Delivery, delay: float) -> None:
         """Back into the queue as it is, after a while. A new message, so that its deliveries start anew."""
-        again = Publication(delivery.queue, delivery.message, delay)
+        again = self._env.later(delivery.queue, delivery.message, delay)
         await patiently(lambda: delivery.settle(again), self._env.clock, "settling a delivery")
 
     def _may_heal(self, delivery: Delivery) -> bool:
         now = self._env.clock.monotonic()
         if len(self._odd) > _MOST_ODD:
             self._odd.clear()
-        first = self._odd.setdefault(delivery.message.id, now)
+        first = self._odd.setdefault(_mark(delivery), now)
         if now - first < ODD_PATIENCE:
             return True
-        del self._odd[delivery.message.id]
+        del self._odd[_mark(delivery)]
         return False
 
     async def _park_future(self, delivery: Delivery) -> None:
@@ -113,7 +122,7 @@ class Reception:
         opened = await self._open_any_time(delivery, self._env.now() + _CENTURY)
         claim = await self._claim(delivery, _destined(opened, delivery.queue))
         if claim is not None:
-            await self._protocol.park(claim, NotYetValid.__name__)
+            await self._park(claim, NotYetValid.__name__)
 
     async def _refuse(self, delivery: Delivery, exc: SecurityError) -> None:
         """Dead-letter the bytes untouched, once, with the class of the error."""
@@ -132,3 +141,8 @@ def _destined(opened: Opened, queue: str) -> Opened:
     if task.step.q != queue:
         raise AudienceMismatch(f"a message for queue {task.step.q!r} was found in queue {queue!r}")
     return opened
+
+
+def _mark(delivery: Delivery) -> bytes:
+    """What tells a message again whose copies have other ids."""
+    return hashlib.sha256(delivery.message.body).digest()

@@ -41,7 +41,7 @@ class Sealer:
         if env.store is not None:
             out = b"" if draft.out is None or draft.out.n > CLAIM_CHECK else outbox.blobs[draft.out.h]
             entry = write_history(opened.hops[-1], worker=self._worker, started=started, finished=env.now(), out=out)
-            writes.append(Write(claim.keys.history(claim.seq), entry, ttl=ttl))
+            writes.append(Write(claim.keys.history(claim.seq, opened.head), entry, ttl=ttl))
         return Commit.of(opened, writes)
 
     async def _sign(self, claim: Claim, draft: HopDraft, blobs: dict[str, bytes]) -> Opened:

@@ -15,10 +15,12 @@ from ..model.store import KEEP, Entry, Write
 from ..state.cursor import Cursor, State
 from ..state.ids import BranchKeys
 from ..state.transitions import MAX_SENDS, Move, backoff
+from .claim import nonce
 from .lifetime import lifetime
 from .moving import make_move
 from .notifier import event_id
 from .protocol.stored import parked_note
+from .telling import ended_id
 
 if TYPE_CHECKING:
     from ..abc import StateStore
@@ -116,12 +118,13 @@ class Sweeper:
     async def _expired(self, keys: BranchKeys, cursor: Cursor) -> tuple[Move, tuple[Write, ...]]:
         """A parked workflow that nobody resumed before it expired."""
         if self._env.notifier:
-            event = event_id(keys.hop_id(cursor.seq), WorkflowEnded, 0)
+            event = ended_id(keys.hop_id(cursor.seq), "expired")
             workflow = await self._workflow(cursor)
             await self._env.notifier.tell(WorkflowEnded(event, workflow, self._env.now(), "expired"))
         ttl = lifetime(self._env, cursor.exp) + self._env.settings.workflow_ttl
-        move = self._env.rules.end(cursor, seq=cursor.seq, outcome="expired", ttl=ttl)
-        return move, (Write(keys.result, cursor.out, ttl=ttl),)
+        mark = nonce()
+        move = self._env.rules.end(cursor, seq=cursor.seq, outcome="expired", nonce=mark, ttl=ttl)
+        return move, (Write(keys.result(mark), cursor.out, ttl=ttl),)
 
     async def _held_back(self, cursor: Cursor) -> bool:
         """A healthy backlog must not be amplified: not while work is ready there, but not for ever."""

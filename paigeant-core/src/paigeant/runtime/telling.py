@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("paigeant.activity")
 
 
+def ended_id(hop_id: str, status: str) -> str:
+    """Of ``WorkflowEnded``: told before the commit, so another status of the same hop is another fact."""
+    return event_id(f"{hop_id}/{status}", WorkflowEnded, 0)
+
+
 class Telling:
     """Events of one worker."""
 
@@ -104,7 +109,7 @@ class Telling:
         if log.isEnabledFor(logging.INFO):
             log.info("workflow %s is %s", workflow, status, extra={"workflow": workflow, "status": status})
         if self._notifier:
-            event = WorkflowEnded(event_id(hop_id, WorkflowEnded, 0), workflow, self._env.now(), status)
+            event = WorkflowEnded(ended_id(hop_id, status), workflow, self._env.now(), status)
             await self._notifier.tell(event)
 
     async def refused(self, delivery: Delivery, error: str) -> None:

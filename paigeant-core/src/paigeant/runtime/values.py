@@ -79,7 +79,11 @@ class Values:
         if store is None:
             return None
         keys = [self._keys.blob(ref.h)]
-        keys += [self._keys.history(hop.seq) for hop in self._opened.hops if hop.out is not None and hop.out.h == ref.h]
+        keys += [
+            self._keys.history(hop.seq, self._opened.heads(hop.seq + 1))
+            for hop in self._opened.hops
+            if hop.out is not None and hop.out.h == ref.h
+        ]
         for key in reversed(keys):
             entry = await patiently(partial(store.get, key), self._env.clock, "reading a value")
             if entry is not None:

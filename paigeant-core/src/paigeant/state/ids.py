@@ -45,10 +45,9 @@ class BranchKeys:
     def cursor(self) -> str:
         return f"run/{self.workflow}/{self.branch}"
 
-    @property
-    def result(self) -> str:
-        """Where the final envelope is kept for whoever asks for the outcome."""
-        return f"result/{self.workflow}"
+    def result(self, nonce: str) -> str:
+        """Where the final envelope is kept: under the nonce of the tombstone, so that none but its writer can."""
+        return f"result/{self.workflow}/{nonce}"
 
     @property
     def parked(self) -> str:
@@ -60,8 +59,14 @@ class BranchKeys:
         """The queue of the outcome where there is no store (EIP "Return Address")."""
         return "reply." + hashlib.sha256(self.workflow.encode()).hexdigest()[:32]
 
-    def history(self, seq: int) -> str:
-        return f"hist/{self.workflow}/{self.branch}/{seq:05d}"
+    @property
+    def histories(self) -> str:
+        """What the keys of all history entries begin with."""
+        return f"hist/{self.workflow}/{self.branch}/"
+
+    def history(self, seq: int, head: str) -> str:
+        """The entry of one *record*: what a stale worker writes stays apart from what was committed."""
+        return f"{self.histories}{seq:05d}-{head[:22]}"
 
     def compensation(self, seq: int) -> str:
         """Data registered for compensation by the hop ``seq``, before its effect."""

@@ -17,6 +17,8 @@ RESEND_FACTOR = 4.0
 MAX_SENDS = 5
 BROKER_DELAY = 5.0
 MAX_CRASHES = 5
+EXPIRY_MARGIN = 301.0
+"""More than any skew of clocks: a wait longer than the workflow lives ends when that has expired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Rules:
     """The transitions of one mode."""
 
     separate: bool
+    broker_delay: float = BROKER_DELAY
+    """Longest delay that is left to the broker, in seconds; longer ones wait in ``due``."""
 
     def start(self, *, head: str, queue: str, body: bytes, content: str, exp: int, now: float) -> Move:
         """Dispatch: the first cursor of a branch."""
@@ -58,9 +62,13 @@ class Rules:
         move = self.forward(cursor, seq=seq, head=head, queue=queue, body=body, now=now)
         return Move(move.cursor, move.due)
 
-    def end(self, cursor: Cursor, *, seq: int, outcome: str, ttl: float) -> Move:
-        """The one terminal state: a tombstone that lives as long as an old message could verify."""
-        return Move(Cursor(seq=seq, state=State.ENDED, outcome=outcome, content=cursor.content), None, ttl)
+    def end(self, cursor: Cursor, *, seq: int, outcome: str, nonce: str, ttl: float) -> Move:
+        """The one terminal state: a tombstone that lives as long as an old message could verify.
+
+        :param nonce: of the writer; the final envelope is stored under it.
+        """
+        tombstone = Cursor(seq=seq, state=State.ENDED, outcome=outcome, content=cursor.content, nonce=nonce)
+        return Move(tombstone, None, ttl)
 
     def retry(self, cursor: Cursor, *, delay: float, counted: bool, body: bytes, now: float) -> Move:
         """Another attempt after ``delay`` seconds: short delays wait in the broker, long ones in ``due``."""
@@ -68,8 +76,8 @@ class Rules:
         waiting = cursor.next(
             state=State.WAITING, until=now + delay, attempt=attempt, gen=gen, sends=0, owner="", parked=""
         )
-        if delay > BROKER_DELAY:
-            return Move(waiting.next(out=body), now + delay)
+        if delay > self.broker_delay:
+            return Move(waiting.next(out=body), min(now + delay, cursor.exp + EXPIRY_MARGIN))
         sent = Outgoing(cursor.queue, body, delay)
         if self.separate:
             return Move(waiting.next(out=body), now + delay + RESEND_AFTER, None, sent)

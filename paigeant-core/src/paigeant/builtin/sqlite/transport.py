@@ -47,6 +47,7 @@ class SqliteTransport(Transport):
         self._database = Database(Path(path), namespace, synchronous, clock or SystemClock())
         self.data_directory = self._database.path.parent
         self.location = str(self._database.path)
+        self._store: SqliteStore | None = None
 
     @property
     def path(self) -> Path:
@@ -133,4 +134,6 @@ class SqliteTransport(Transport):
         """See ``Transport.state_store``."""
         from .store import SqliteStore
 
-        return SqliteStore.of(self._database)
+        if self._store is None:
+            self._store = SqliteStore.of(self._database)
+        return self._store

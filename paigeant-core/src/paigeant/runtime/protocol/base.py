@@ -65,5 +65,8 @@ class HopProtocol(ABC):
         """Give the hop back unharmed: shutting down."""
 
     @abstractmethod
-    async def expire(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> bool:
-        """End an expired workflow, if it is known and unfinished; otherwise do nothing and say ``False``."""
+    async def expire(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> bool | None:
+        """End an expired workflow, if it is known and unfinished.
+
+        :returns: ``True`` if it ended now; ``False``: nothing was done; ``None``: an old copy, settled.
+        """

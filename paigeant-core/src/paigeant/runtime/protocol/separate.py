@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from ...envelope.sealing import body
 from ...errors import BackendError, LeaseLost, RevisionConflict
 from ...model.store import Write
 from ...state.cursor import Cursor, State
@@ -39,7 +40,8 @@ class SeparateProtocol(StoredProtocol):
             return None
         owner = nonce()
         move = self._rules.claim(claim.cursor, owner=owner, lease=self._lease, now=self._env.now())
-        claim.cursor = move.cursor.next(nonce=owner)
+        # A cursor written in shared mode has no copy of the envelope; from now on this one is the only one.
+        claim.cursor = move.cursor.next(nonce=owner, out=move.cursor.out or body(claim.opened))
         claim.revision = await self._swap(claim, move)
         await self._acknowledge(claim)
         return claim
@@ -66,7 +68,7 @@ class SeparateProtocol(StoredProtocol):
     async def _make(self, claim: Claim, move: Move, writes: tuple[Write, ...] = ()) -> None:
         for write in writes:
             await self._put(write)
-        cursor = move.cursor.next(nonce=nonce())
+        cursor = move.cursor.next(nonce=move.cursor.nonce if move.cursor.outcome else nonce())
         claim.ending = cursor.nonce
         await self._compare_and_set(claim, cursor, move)
         if move.send is not None:

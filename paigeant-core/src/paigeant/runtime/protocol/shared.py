@@ -25,9 +25,7 @@ class SharedProtocol(StoredProtocol):
             # A duplicate of a done hop: its successor was published with the commit.
             await self._settle(claim.delivery)
             return None
-        if (claim.delivery.deliveries or 1) > MAX_CRASHES:
-            await self.park(claim, "poison")
-            return None
+        claim.poisoned = (claim.delivery.deliveries or 1) > MAX_CRASHES
         return claim
 
     async def release(self, claim: Claim) -> None:
@@ -36,7 +34,7 @@ class SharedProtocol(StoredProtocol):
         await self._make(claim, Move(cursor, None, None, Outgoing(cursor.queue, claim.delivery.message.body)))
 
     async def _make(self, claim: Claim, move: Move, writes: tuple[Write, ...] = ()) -> None:
-        cursor = move.cursor.next(nonce=nonce())
+        cursor = move.cursor.next(nonce=move.cursor.nonce if move.cursor.outcome else nonce())
         successors = () if move.send is None else (publication(claim.keys, cursor, move.send),)
         while True:
             write = Write(claim.keys.cursor, cursor.encode(), claim.revision, move.due, move.ttl)

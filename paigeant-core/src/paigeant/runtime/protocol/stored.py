@@ -53,8 +53,8 @@ class StoredProtocol(HopProtocol):
             if decision.action is Action.FORK:
                 raise ForkDetected(f"hop {opened.slip.seq} does not continue the committed history of this workflow")
             if decision.action in (Action.DROP, Action.EARLY):
-                again = Publication(delivery.queue, delivery.message, decision.delay)
-                await self._settle(delivery, *([again] if decision.action is Action.EARLY else []))
+                later = self._env.later(delivery.queue, delivery.message, decision.delay)
+                await self._settle(delivery, *([later] if decision.action is Action.EARLY else []))
                 return None
             try:
                 return await self._take(decision.action, delivery, opened, keys, entry, cursor)
@@ -104,8 +104,9 @@ class StoredProtocol(HopProtocol):
         slip = commit.opened.slip
         if slip.next is None:
             ttl = lifetime(self._env, slip.origin.exp)
-            move = self._rules.end(claim.cursor, seq=slip.seq, outcome=str(slip.status), ttl=ttl)
-            result = Write(claim.keys.result, commit.body, ttl=ttl)
+            mark = nonce()
+            move = self._rules.end(claim.cursor, seq=slip.seq, outcome=str(slip.status), nonce=mark, ttl=ttl)
+            result = Write(claim.keys.result(mark), commit.body, ttl=ttl)
             return await self._make(claim, move, (*commit.writes, result))
         move = self._rules.forward(
             claim.cursor,
@@ -127,20 +128,23 @@ class StoredProtocol(HopProtocol):
         note = parked_note(reason, claim.correlation_id, claim.cursor.queue)
         await self._make(claim, move, (Write(claim.keys.parked, note),))
 
-    async def expire(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> bool:
+    async def expire(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> bool | None:
         entry = await self._store.get(keys.cursor)
         cursor = Cursor.decode(entry.value) if entry else None
         if entry is None or cursor is None or cursor.state is State.ENDED:
             return False
         if decide(cursor, opened.slip.seq, opened.heads, self._env.now()).action is Action.FORK:
             return False
+        if opened.slip.seq < cursor.seq:
+            await self._settle(delivery)  # An old copy: the current message, or the sweeper, ends the workflow.
+            return None
         await self._end_expired(keys, entry, cursor, body(opened))
         await self._settle(delivery)
         return True
 
     async def _end_expired(self, keys: BranchKeys, entry: Entry, cursor: Cursor, final: bytes) -> None:
         ttl = lifetime(self._env, cursor.exp) + self._env.settings.workflow_ttl
-        move = self._rules.end(cursor, seq=cursor.seq, outcome="expired", ttl=ttl)
-        await self._store.put(keys.result, final, ttl=ttl)
-        tombstone = move.cursor.next(nonce=nonce())
-        await self._store.put(keys.cursor, tombstone.encode(), expected=entry.revision, ttl=ttl)
+        mark = nonce()
+        move = self._rules.end(cursor, seq=cursor.seq, outcome="expired", nonce=mark, ttl=ttl)
+        await self._store.put(keys.result(mark), final, ttl=ttl)
+        await self._store.put(keys.cursor, move.cursor.encode(), expected=entry.revision, ttl=ttl)

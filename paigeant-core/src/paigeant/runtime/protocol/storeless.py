@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ...state.ids import BranchKeys
     from ..environment import Environment
 
+HELD = 1.0
+"""Seconds that a message is held before it goes round again, where the broker cannot delay it."""
 MAX_DELIVERIES = 20
 """Crash guard by the broker's count; high, because prefetched bystanders are counted, too."""
 
@@ -35,8 +37,8 @@ class StorelessProtocol(HopProtocol):
         headers = delivery.message.headers
         early = _number(headers.get(NOT_BEFORE_HEADER), 0) / 1000 - self._env.now()
         if early > 0:
-            later = self._delayed(delivery.queue, delivery.message, early)
-            await self._settle(delivery, later)
+            copy = self._env.later(delivery.queue, delivery.message, early).message
+            await self._settle(delivery, await self._delayed(delivery.queue, copy, early))
             return None
         cursor = Cursor(
             seq=opened.slip.seq,
@@ -47,9 +49,7 @@ class StorelessProtocol(HopProtocol):
             exp=opened.slip.origin.exp,
         )
         claim = Claim(delivery, opened, keys, cursor, again=cursor.gen > 0 or (delivery.deliveries or 1) > 1)
-        if (delivery.deliveries or 1) >= MAX_DELIVERIES:
-            await self.park(claim, "poison")
-            return None
+        claim.poisoned = (delivery.deliveries or 1) >= MAX_DELIVERIES
         return claim
 
     async def commit(self, claim: Claim, commit: Commit) -> None:
@@ -64,7 +64,7 @@ class StorelessProtocol(HopProtocol):
 
     async def retry(self, claim: Claim, delay: float, *, counted: bool) -> None:
         attempt = claim.cursor.attempt + (1 if counted else 0)
-        await self._settle(claim.delivery, self._again(claim, attempt, delay))
+        await self._settle(claim.delivery, await self._again(claim, attempt, delay))
 
     async def park(self, claim: Claim, reason: str) -> None:
         """A dead letter: there is nothing else that could keep it. Its header names the kind of reason."""
@@ -73,7 +73,7 @@ class StorelessProtocol(HopProtocol):
         await self._settle(claim.delivery, dead)
 
     async def release(self, claim: Claim) -> None:
-        await self._settle(claim.delivery, self._again(claim, claim.cursor.attempt, 0.0))
+        await self._settle(claim.delivery, await self._again(claim, claim.cursor.attempt, 0.0))
 
     async def expire(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> bool:
         if opened.slip.origin.reply_to is None:
@@ -83,19 +83,21 @@ class StorelessProtocol(HopProtocol):
         await self._settle(delivery, dead, Publication(opened.slip.origin.reply_to, message))
         return True
 
-    def _again(self, claim: Claim, attempt: int, delay: float) -> Publication:
+    async def _again(self, claim: Claim, attempt: int, delay: float) -> Publication:
         gen = claim.cursor.gen + 1
         headers = {"content-type": CONTENT_TYPE, ATTEMPT_HEADER: str(attempt), GEN_HEADER: str(gen)}
         message = Message(claim.keys.message_id(claim.seq, gen), claim.delivery.message.body, headers)
-        return self._delayed(claim.delivery.queue, message, delay)
+        return await self._delayed(claim.delivery.queue, message, delay)
 
-    def _delayed(self, queue: str, message: Message, delay: float) -> Publication:
+    async def _delayed(self, queue: str, message: Message, delay: float) -> Publication:
         """Longer delays than the broker can do are made of several: the header tells the rest."""
         longest = self._env.transport.capabilities.max_delay
         if longest is None or delay <= longest:
             return Publication(queue, message, delay)
         not_before = str(int((self._env.now() + delay) * 1000))
         headers = {**message.headers, NOT_BEFORE_HEADER: not_before}
+        if longest < HELD:
+            await self._env.clock.sleep(min(delay, HELD))
         return Publication(queue, Message(message.id, message.body, headers), longest)
 
     async def _settle(self, delivery: Delivery, *successors: Publication) -> None:
