@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from ..errors import BackendClosed, BackendUnavailable, OutcomeUnknown
+from ..errors import BackendUnavailable, OutcomeUnknown
 
 if TYPE_CHECKING:
     from ..abc import Clock
@@ -21,8 +21,8 @@ FIRST, LARGEST = 0.05, 5.0
 async def patiently(call: Callable[[], Awaitable[T]], clock: Clock, what: str) -> T:
     """Repeat ``call`` until the backend answers; for calls that may be repeated.
 
-    Ends with the first answer, with an error that says no (``LeaseLost``, ``RevisionConflict``, ...),
-    or with cancellation.
+    Ends with the first answer, with an error that says no (``LeaseLost``, ``RevisionConflict``, ...) or that
+    no waiting mends (``BackendClosed``, ``BackendCorrupt``), or with cancellation.
     """
     pause = FIRST
     while True:
@@ -30,9 +30,5 @@ async def patiently(call: Callable[[], Awaitable[T]], clock: Clock, what: str) -
             return await call()
         except (BackendUnavailable, OutcomeUnknown) as exc:
             log.warning("%s: %s; trying again", what, exc)
-        except BackendClosed as exc:
-            # Closed under us while shutting down: whoever closed it cancels this task.
-            log.warning("%s: %s; trying again", what, exc)
-            pause = LARGEST
         await clock.sleep(pause * (0.5 + random.random() / 2))
         pause = min(pause * 2, LARGEST)

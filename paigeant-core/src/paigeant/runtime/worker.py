@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ..abc import Clock, Observer, StateStore, Transport
-from ..errors import BackendError, ConfigurationError
+from ..errors import BackendClosed, BackendCorrupt, BackendError, ConfigurationError
 from .activity import Activity
 from .environment import Environment, Session
 from .execution import Host, Middleware
@@ -110,6 +110,8 @@ class Worker:
 
         :param signals: also stop on SIGTERM and SIGINT (main thread only).
         :raises ConfigurationError: settings, keys or store do not fit.
+        :raises BackendClosed: the transport was disconnected while it served.
+        :raises BackendCorrupt: what the transport holds is damaged, or was replaced.
         """
         self._stop, self._ready, self._at_once = asyncio.Event(), asyncio.Event(), False
         self._running = asyncio.ensure_future(self._serve())
@@ -219,6 +221,10 @@ class Worker:
             await _first(stopping, receiving)
             return () if receiving.cancelled() else receiving.result()
         except BackendError as exc:
+            if self._stop is None or self._stop.is_set():
+                return ()
+            if isinstance(exc, (BackendClosed, BackendCorrupt)):
+                raise  # no waiting mends it: whoever started the worker must start it anew
             log.warning("nothing can be received: %s; trying again", exc)
             await asyncio.sleep(1.0)
             return ()

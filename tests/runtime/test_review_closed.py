@@ -1,0 +1,104 @@
+"""A backend that is closed or not ours any more: whoever asks is told, and does not wait for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from paigeant import ActivitySpec, activity
+from paigeant.abc.clock import SystemClock
+from paigeant.errors import BackendClosed, BackendCorrupt, BackendUnavailable
+from paigeant.runtime.patience import patiently
+
+from ..support import PATIENCE, Bed
+
+SLIP = [ActivitySpec("fine")]
+
+
+@activity
+async def fine() -> int:
+    return 1
+
+
+async def test_patience_ends_with_a_closed_backend() -> None:
+    errors = [BackendClosed("closed"), BackendUnavailable("not yet")]
+
+    async def call() -> None:
+        raise errors.pop()
+
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(BackendClosed):
+            await patiently(call, SystemClock(), "trying")
+    assert errors == []
+
+
+async def test_dispatch_after_disconnect_says_so(stored: Bed) -> None:
+    async with stored.dispatcher() as dispatcher:
+        await dispatcher.dispatch_workflow(SLIP)
+        await stored.transport.disconnect()
+        if stored.store is not None:
+            await stored.store.disconnect()
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(BackendClosed):
+                await dispatcher.dispatch_workflow(SLIP)
+
+
+async def test_a_worker_whose_transport_was_closed_ends_with_that(stored: Bed) -> None:
+    worker = stored.worker(fine)
+    with pytest.raises(BackendClosed):
+        async with asyncio.timeout(PATIENCE), worker:
+            assert (await stored.outcome(await stored.dispatch(SLIP))).status == "completed"
+            await stored.transport.disconnect()
+            await worker._background
+
+
+async def test_a_worker_whose_file_was_replaced_ends_with_that(tmp_path: Path) -> None:
+    async with Bed("sqlite", "shared", tmp_path) as bed:
+        worker = bed.worker(fine)
+        with pytest.raises(BackendCorrupt, match="deleted or replaced"):
+            async with asyncio.timeout(PATIENCE), worker:
+                for file in tmp_path.glob("queues.db*"):
+                    if file.is_file():
+                        file.unlink()
+                await worker._background
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["idle", "busy"])
+async def test_closing_the_transport_after_stopping_is_quiet(
+    stored: Bed, running: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "paigeant.worker")
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    @activity
+    async def slow() -> None:
+        begun.set()
+        await release.wait()
+
+    worker = stored.worker(slow)
+    async with asyncio.timeout(PATIENCE), worker:
+        if running:
+            await stored.dispatch([ActivitySpec("slow")])
+            await begun.wait()
+        worker.stop()
+        await stored.transport.disconnect()
+        release.set()
+    assert [record.getMessage() for record in caplog.records if record.name == "paigeant.worker"] == []
+
+
+async def test_a_backend_that_is_only_down_is_waited_for(memory: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    from paigeant.builtin.inmemory.transport import InMemoryConsumer
+
+    receive, errors = InMemoryConsumer.receive, [BackendUnavailable("gone")]
+
+    async def failing(self: InMemoryConsumer, limit: int) -> object:
+        if errors:
+            raise errors.pop()
+        return await receive(self, limit)
+
+    monkeypatch.setattr(InMemoryConsumer, "receive", failing)
+    assert (await memory.run(SLIP, fine)).status == "completed"
+    assert errors == []
