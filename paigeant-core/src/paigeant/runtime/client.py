@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from ..abc import Clock, Observer, StateStore, Transport
+from ..abc import StateStore
 from ..envelope.frame import CONTENT_TYPE
 from ..envelope.opening import Opened, open_envelope
 from ..errors import (
@@ -29,52 +28,24 @@ from ..model.names import check_correlation_id
 from ..routing import Status
 from ..state.cursor import Cursor, State
 from ..state.ids import BranchKeys
-from .environment import Environment, Session
+from .environment import Environment, Face
 from .moving import make_move
 from .notifier import event_id
 from .outcome import FaultInfo, HistoryEntry, Outcome, WorkflowStatus
 from .values import Values, read_history
 
 if TYPE_CHECKING:
-    from ..envelope.security import Security
+    pass
 
 _WANTED = (Status.COMPLETED, Status.TERMINATED)
 _STATES = {State.READY: "ready", State.RUNNING: "running", State.WAITING: "waiting", State.ENDED: "ended"}
 
 
-class WorkflowClient:
+class WorkflowClient(Face):
     """Asks about workflows, by correlation id. As ``async with`` it closes what it opened.
 
     Parameters are those of :class:`WorkflowDispatcher`.
     """
-
-    def __init__(
-        self,
-        transport: Transport,
-        *,
-        state_store: StateStore | None = None,
-        security: Security | None = None,
-        namespace: str | None = None,
-        observers: Sequence[Observer] = (),
-        clock: Clock | None = None,
-    ) -> None:
-        self.transport = transport
-        self._session = Session(
-            transport, state_store=state_store, security=security, namespace=namespace, observers=observers, clock=clock
-        )
-
-    async def __aenter__(self) -> Self:
-        await self._session.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close what this client opened."""
-        await self._session.close()
 
     async def result(self, correlation_id: str, *, timeout: timedelta | float | None = None) -> Outcome:
         """Wait for the workflow to end as ``completed``.

@@ -6,10 +6,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from ..abc import Clock, Observer, StateStore, Transport
+from ..abc import StateStore
 from ..envelope.frame import CONTENT_TYPE
 from ..envelope.sealing import body, content_digest, seal_origin
 from ..errors import ConfigurationError, DuplicateWorkflow, InvalidWorkflow, MessageTooLarge, RevisionConflict
@@ -23,7 +22,7 @@ from ..state.cursor import Cursor, State
 from ..state.ids import BranchKeys
 from ..state.transitions import Outgoing
 from .binding import plain
-from .environment import Environment, Session
+from .environment import Environment, Face
 from .lifetime import lifetime
 from .moving import make_move
 from .notifier import event_id
@@ -34,7 +33,6 @@ from .values import Outbox
 
 if TYPE_CHECKING:
     from ..envelope.opening import Opened
-    from ..envelope.security import Security
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class RevisionPolicy:
     by: Sequence[str] = ()
 
 
-class WorkflowDispatcher:
+class WorkflowDispatcher(Face):
     """Starts workflows. Connects its transport on first use, and as ``async with`` closes what it opened.
 
     :param transport: a transport that somebody else connected stays theirs.
@@ -60,34 +58,6 @@ class WorkflowDispatcher:
     :param namespace: must be that of the transport; ``None`` takes it.
     :param observers: told of events, in addition to those of the configuration.
     """
-
-    def __init__(
-        self,
-        transport: Transport,
-        *,
-        state_store: StateStore | None = None,
-        security: Security | None = None,
-        namespace: str | None = None,
-        observers: Sequence[Observer] = (),
-        clock: Clock | None = None,
-    ) -> None:
-        self.transport = transport
-        self._session = Session(
-            transport, state_store=state_store, security=security, namespace=namespace, observers=observers, clock=clock
-        )
-
-    async def __aenter__(self) -> Self:
-        await self._session.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close what this dispatcher opened."""
-        await self._session.close()
 
     async def dispatch_workflow(
         self,

@@ -7,7 +7,8 @@ import os
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias, cast
 
 from ..abc import Clock, Observer, StateStore, SystemClock, Transport
 from ..envelope.values import Codecs
@@ -163,6 +164,45 @@ class Session:
         if not await _store_connected(store):
             await stack.enter_async_context(store)
         return store, "separate"
+
+
+class Face:
+    """What dispatcher and client share: they open on first use, and as ``async with`` close what they opened.
+
+    :param transport: a transport that somebody else connected stays theirs.
+    :param state_store: ``None`` is from configuration (the transport's own by default).
+    :param security: ``None`` is from configuration.
+    :param namespace: must be that of the transport; ``None`` takes it.
+    :param observers: told of events, in addition to those of the configuration.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        state_store: StateStore | None = None,
+        security: Security | None = None,
+        namespace: str | None = None,
+        observers: Sequence[Observer] = (),
+        clock: Clock | None = None,
+    ) -> None:
+        self.transport = transport
+        self._session = Session(
+            transport, state_store=state_store, security=security, namespace=namespace, observers=observers, clock=clock
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._session.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close what was opened here; may be opened again."""
+        await self._session.close()
 
 
 async def enter(stack: AsyncExitStack, member: object) -> None:
