@@ -47,23 +47,24 @@ async def test_dispatch_after_disconnect_says_so(stored: Bed) -> None:
 
 
 async def test_a_worker_whose_transport_was_closed_ends_with_that(stored: Bed) -> None:
-    worker = stored.worker(fine)
+    serving = asyncio.create_task(stored.worker(fine).run())
+    assert (await stored.outcome(await stored.dispatch(SLIP))).status == "completed"
+    await stored.transport.disconnect()
     with pytest.raises(BackendClosed):
-        async with asyncio.timeout(PATIENCE), worker:
-            assert (await stored.outcome(await stored.dispatch(SLIP))).status == "completed"
-            await stored.transport.disconnect()
-            await worker._background
+        async with asyncio.timeout(PATIENCE):
+            await serving
 
 
 async def test_a_worker_whose_file_was_replaced_ends_with_that(tmp_path: Path) -> None:
     async with Bed("sqlite", "shared", tmp_path) as bed:
-        worker = bed.worker(fine)
+        serving = asyncio.create_task(bed.worker(fine).run())
+        assert (await bed.outcome(await bed.dispatch(SLIP))).status == "completed"
+        for file in tmp_path.glob("queues.db*"):
+            if file.is_file():
+                file.unlink()
         with pytest.raises(BackendCorrupt, match="deleted or replaced"):
-            async with asyncio.timeout(PATIENCE), worker:
-                for file in tmp_path.glob("queues.db*"):
-                    if file.is_file():
-                        file.unlink()
-                await worker._background
+            async with asyncio.timeout(PATIENCE):
+                await serving
 
 
 @pytest.mark.parametrize("running", [False, True], ids=["idle", "busy"])
