@@ -22,8 +22,9 @@ check: lint $(READY) ## the quick loop: style, mypy, layers, fast tests
 	@echo "== mypy"
 	@$(BIN)/mypy
 	@$(MAKE) --no-print-directory layers
-	@echo "== fast tests"
-	@$(BIN)/pytest tests -q -n 2 -m "$(QUICK)"
+	@echo "== fast tests: the core, and the runtime in memory; the rest is for make test"
+	@$(BIN)/pytest tests/core tests/plugins tests/agents tests/packaging -q -n 2 -m "$(QUICK)"
+	@$(BIN)/pytest tests/runtime -q -n 2 -m "$(QUICK)" -k "not sqlite"
 
 format: $(READY) ## rewrite the code in the house style
 	@$(BIN)/ruff check --fix --quiet
