@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 READY := .venv/.ready
-QUICK := not slow and not proof
+QUICK := not slow
 
 .PHONY: help demo test check format docs bench proof lint types layers tests site lowest clean
 
@@ -36,7 +36,7 @@ bench: $(READY) ## measure, as ratios within one run
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
 proof: $(READY) ## the heavy proofs in full (minutes)
-	@PROOF=1 $(BIN)/pytest tests -m proof --timeout 1800
+	@PROOF=1 $(BIN)/pytest tests/chaos -n 2 --dist loadgroup --timeout 1800
 
 lint: $(READY)
 	@echo "== style: ruff"

@@ -15,7 +15,7 @@ run() { # EXTRAS PYTEST-ARGUMENTS...
     "$UV" pip install --quiet --resolution lowest-direct --reinstall-package paigeant-core "./paigeant-core[$extras]"
     "$UV" pip install --quiet --group test
     "$UV" pip list 2>/dev/null | grep -iE '^(pluggy|pydantic|typer|rich|msgpack)'
-    "$VIRTUAL_ENV/bin/pytest" -q -n 2 --dist loadgroup -m "not slow and not proof" -p no:cacheprovider \
+    "$VIRTUAL_ENV/bin/pytest" -q -n 2 --dist loadgroup -m "not slow" -p no:cacheprovider \
         -W ignore::DeprecationWarning "$@" # old libraries on new ones
 }
 
