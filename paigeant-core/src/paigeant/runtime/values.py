@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
-from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic_core import to_json
 
+from ..envelope.digest import sha
 from ..errors import PayloadMismatch, PayloadMissing, SerializationError
 from .patience import patiently
 
@@ -137,11 +136,6 @@ class Outbox:
         if not digests:
             return self.blobs
         return {digest: data for digest, data in self.blobs.items() if digest not in digests}
-
-
-def sha(data: bytes) -> str:
-    """base64url SHA-256, as in records."""
-    return urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
 def write_history(hop: Hop, *, worker: str, started: float, finished: float, out: bytes) -> bytes:
