@@ -103,7 +103,9 @@ class WiredTransport(Transport):
         await self.wire.around("publish", lambda: self.inner.publish(*publications, writes=writes))
 
     @asynccontextmanager
-    async def consume(self, queues: Collection[str], *, lease: float) -> AsyncIterator[Consumer]:
+    async def consume(
+        self, queues: Collection[str], *, lease: float, expires: float | None = None
+    ) -> AsyncIterator[Consumer]:
         async with self.inner.consume(queues, lease=lease) as consumer:
             yield WiredConsumer(consumer, self.wire)
 

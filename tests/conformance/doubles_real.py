@@ -24,7 +24,9 @@ class BusyTransport(InMemoryTransport):
     """Waits in a loop without a pause."""
 
     @asynccontextmanager
-    async def consume(self, queues: Collection[str], *, lease: float) -> AsyncGenerator[Any]:
+    async def consume(
+        self, queues: Collection[str], *, lease: float, expires: float | None = None
+    ) -> AsyncGenerator[Any]:
         async with super().consume(queues, lease=lease) as inner:
 
             class Busy(Consumer):

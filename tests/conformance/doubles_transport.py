@@ -251,14 +251,18 @@ class SharesLeases(ProxyTransport):
 
 class LeasesForEver(ProxyTransport):
     @asynccontextmanager
-    async def consume(self, queues: Collection[str], *, lease: float) -> AsyncGenerator[Consumer]:
+    async def consume(
+        self, queues: Collection[str], *, lease: float, expires: float | None = None
+    ) -> AsyncGenerator[Consumer]:
         async with self.inner.consume(queues, lease=lease * 1e6) as consumer:
             yield ProxyConsumer(self, consumer)
 
 
 class LeasesTooShort(ProxyTransport):
     @asynccontextmanager
-    async def consume(self, queues: Collection[str], *, lease: float) -> AsyncGenerator[Consumer]:
+    async def consume(
+        self, queues: Collection[str], *, lease: float, expires: float | None = None
+    ) -> AsyncGenerator[Consumer]:
         async with self.inner.consume(queues, lease=lease / 2) as consumer:
             yield ProxyConsumer(self, consumer)
 
@@ -267,7 +271,9 @@ class ForgetsTheLease(ProxyTransport):
     """Lets every consumer have its own."""
 
     @asynccontextmanager
-    async def consume(self, queues: Collection[str], *, lease: float) -> AsyncGenerator[Consumer]:
+    async def consume(
+        self, queues: Collection[str], *, lease: float, expires: float | None = None
+    ) -> AsyncGenerator[Consumer]:
         with self.inner.broker.lock:
             for queue in queues:
                 self.inner.broker.queue(queue).lease = None
@@ -279,7 +285,9 @@ class ForgetsWhoLeft(ProxyTransport):
     """Acknowledges at exit what was not settled."""
 
     @asynccontextmanager
-    async def consume(self, queues: Collection[str], *, lease: float) -> AsyncGenerator[Consumer]:
+    async def consume(
+        self, queues: Collection[str], *, lease: float, expires: float | None = None
+    ) -> AsyncGenerator[Consumer]:
         held: list[Delivery] = []
         async with self.inner.consume(queues, lease=lease) as consumer:
 
@@ -303,7 +311,9 @@ class ReceivesAfterLeaving(ProxyTransport):
         self.stack = AsyncExitStack()
 
     @asynccontextmanager
-    async def consume(self, queues: Collection[str], *, lease: float) -> AsyncGenerator[Consumer]:
+    async def consume(
+        self, queues: Collection[str], *, lease: float, expires: float | None = None
+    ) -> AsyncGenerator[Consumer]:
         consumer = await self.stack.enter_async_context(self.inner.consume(queues, lease=lease))
         yield ProxyConsumer(self, consumer)
 
@@ -337,7 +347,9 @@ class PrefersOneQueue(ProxyTransport):
     """Looks into the next queue only when the first is empty."""
 
     @asynccontextmanager
-    async def consume(self, queues: Collection[str], *, lease: float) -> AsyncGenerator[Consumer]:
+    async def consume(
+        self, queues: Collection[str], *, lease: float, expires: float | None = None
+    ) -> AsyncGenerator[Consumer]:
         async with AsyncExitStack() as stack:
             consumers = [await stack.enter_async_context(self.inner.consume([q], lease=lease)) for q in queues]
             yield ProxyConsumer(self, consumers[0] if len(consumers) == 1 else _InOrder(consumers))

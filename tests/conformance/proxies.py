@@ -45,7 +45,9 @@ class ProxyTransport(Transport):
         await self.inner.publish(*publications, writes=writes)
 
     @asynccontextmanager
-    async def consume(self, queues: Collection[str], *, lease: float) -> AsyncGenerator[Consumer]:
+    async def consume(
+        self, queues: Collection[str], *, lease: float, expires: float | None = None
+    ) -> AsyncGenerator[Consumer]:
         async with self.inner.consume(queues, lease=lease) as consumer:
             yield ProxyConsumer(self, consumer)
 

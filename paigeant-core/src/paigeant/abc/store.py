@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Literal, Self
 
 from ..model.capabilities import Capabilities
+from ..model.finding import Finding
 from ..model.store import ANY, Entry, Expected, Keep
 
 if TYPE_CHECKING:
@@ -106,6 +107,10 @@ class StateStore(ABC):
             else:
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, 0.25)
+
+    async def diagnose(self) -> list[Finding]:
+        """See ``Transport.diagnose``: what an operator should know of this store. Default: nothing."""
+        return []
 
     async def __aenter__(self) -> Self:
         await self.connect()

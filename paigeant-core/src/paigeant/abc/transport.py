@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypeAlias
 
 from ..model.capabilities import Capabilities
+from ..model.finding import Finding
 from ..model.message import Message, Publication, QueueStats
 from ..model.store import Write
 
@@ -96,7 +97,9 @@ class Transport(ABC):
         """
 
     @abstractmethod
-    def consume(self, queues: Collection[str], *, lease: float) -> AbstractAsyncContextManager[Consumer]:
+    def consume(
+        self, queues: Collection[str], *, lease: float, expires: float | None = None
+    ) -> AbstractAsyncContextManager[Consumer]:
         """Receive from several queues.
 
         * **T20** Each message is leased to one consumer at a time, for ``lease`` seconds from receipt
@@ -107,6 +110,9 @@ class Transport(ABC):
           keep their lease, and are never lost.
         * **T23** When a consumer's process dies, its deliveries come back: at the latest when their
           lease ends.
+        * **T28** With ``expires`` these queues serve one process (a reply address): one that had no
+          consumer for that many seconds may be dropped by the backend, with what is in it, and never
+          earlier. A backend on which an empty queue costs nothing may keep it.
         """
 
     @abstractmethod
@@ -137,6 +143,14 @@ class Transport(ABC):
         **T50** With ``atomic_writes`` its entries are what ``writes`` change. It needs no ``connect`` of its
         own; closing it does not close the transport.
         """
+
+    async def diagnose(self) -> list[Finding]:
+        """What an operator should know of this backend: version, durability, rights, limits, clock.
+
+        **T44** Reads only; connected. What the server refuses to tell is a finding, not an error.
+        Default: nothing to say.
+        """
+        return []
 
     async def __aenter__(self) -> Self:
         await self.connect()

@@ -62,7 +62,9 @@ class InMemoryTransport(Transport):
         self.broker.publish(publications, writes)
 
     @asynccontextmanager
-    async def consume(self, queues: Collection[str], *, lease: float) -> AsyncGenerator[InMemoryConsumer, None]:
+    async def consume(
+        self, queues: Collection[str], *, lease: float, expires: float | None = None
+    ) -> AsyncGenerator[InMemoryConsumer, None]:
         if not 0 < lease < inf:
             raise ConfigurationError(f"lease must be a positive number of seconds, not {lease!r}")
         consumer = InMemoryConsumer(self.broker, self, queues, lease)

@@ -81,7 +81,9 @@ class SqliteTransport(Transport):
             await session.change(None, publications, writes)
 
     @contextlib.asynccontextmanager
-    async def consume(self, queues: Collection[str], *, lease: float) -> AsyncGenerator[Consumer]:
+    async def consume(
+        self, queues: Collection[str], *, lease: float, expires: float | None = None
+    ) -> AsyncGenerator[Consumer]:
         """See ``Transport.consume``; leaving the context frees what was not settled."""
         session = self._database.session()
         names = list(dict.fromkeys(queues))

@@ -1,0 +1,1 @@
+"""RabbitMQ: quorum queues with publisher confirms, over AMQP 0.9.1."""

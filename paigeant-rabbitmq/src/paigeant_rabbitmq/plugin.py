@@ -1,0 +1,1 @@
+"""Registers what this distribution brings. Imports no client library."""
