@@ -1,0 +1,196 @@
+"""A private RabbitMQ: its Erlang node, and the port mapper (epmd) it needs, as two programs of ours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rig.debian import unpack
+from rig.packages import Installation, Unavailable
+from rig.ports import HOST, free_port
+from rig.processes import Program
+from rig.server import BrokerError, Server
+
+COOKIE = "paigeant"
+GREETING = b"AMQP\x00\x00\x09\x01"
+SLOW = 5.0
+"""Seconds for the server to answer a first frame."""
+CONTROL = 60.0
+"""Seconds for a command of rabbitmqctl."""
+
+
+def debian_rabbit() -> Installation:
+    """RabbitMQ and its Erlang out of Debian's packages, told where they live."""
+    setting = "PAIGEANT_TEST_RABBITMQ_URL=amqp://USER:PASSWORD@HOST:PORT/"
+    root = unpack("rabbitmq", "rabbitmq-server", depends="^erlang-", what="RabbitMQ", setting=setting)
+    erlang = root / "usr/lib/erlang"
+    for script in [erlang / "bin/erl", *erlang.glob("erts-*/bin/erl")]:
+        _relocate(script, erlang)
+    [home] = (root / "usr/lib/rabbitmq/lib").glob("rabbitmq_server-*")
+    path = os.pathsep.join([str(erlang / "bin"), os.environ.get("PATH", os.defpath)])
+    return Installation(home.name.partition("-")[2], home / "sbin", {"PATH": path})
+
+
+def _relocate(script: Path, erlang: Path) -> None:
+    """Debian's script says where Erlang would be installed; idempotent and atomic."""
+    text = script.read_text()
+    moved = text.replace("ROOTDIR=/usr/lib/erlang\n", f"ROOTDIR={erlang}\n")
+    if moved != text:
+        beside = script.with_name(f"{script.name}.{os.getpid()}")
+        beside.write_text(moved)
+        shutil.copymode(script, beside)
+        beside.replace(script)
+
+
+class PortMapper:
+    """epmd in the foreground: where Erlang nodes find each other. One serves all nodes of a cluster."""
+
+    def __init__(self, directory: Path, installation: Installation) -> None:
+        self.directory, self.installation, self.port = directory, installation, 0
+        self._program: Program | None = None
+
+    def start(self) -> None:
+        for _ in range(5):
+            if self._program is not None and self._program.running:
+                return
+            self.port = self.port or free_port()
+            self._launch()
+        raise BrokerError(f"epmd does not start\n{self.directory / 'epmd.log'}")
+
+    def _launch(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        epmd = shutil.which("epmd", path=self.installation.environment["PATH"])
+        if epmd is None:
+            raise Unavailable("epmd is missing beside Erlang")
+        command = [epmd, "-port", str(self.port), "-address", HOST]
+        log = self.directory / "epmd.log"
+        program = Program(command, directory=self.directory, environment=self.installation.environment, log=log)
+        self._program = program
+        while program.running:
+            with socket.socket() as probe:
+                if probe.connect_ex((HOST, self.port)) == 0:
+                    return
+        program.kill()
+        self.port = 0
+
+    def stop(self) -> None:
+        if self._program is not None:
+            self._program.kill()
+            self._program = None
+
+
+class RabbitServer(Server):
+    """RabbitMQ without plugins. ``config`` holds keys of ``rabbitmq.conf``, such as ``{"consumer_timeout": "5000"}``.
+
+    :param mapper: of a cluster; by default one of its own.
+    """
+
+    name = "rabbitmq"
+    taken = ("eaddrinuse", "already in use")
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        config: Mapping[str, Any] | None = None,
+        installation: Installation | None = None,
+        port: int | None = None,
+        mapper: PortMapper | None = None,
+    ) -> None:
+        super().__init__(directory, config=config, installation=installation, port=port)
+        self._mapper = mapper or PortMapper(directory, self.installation)
+        self._own_mapper = mapper is None
+        self._node_port = 0
+
+    @classmethod
+    def install(cls) -> Installation:
+        return debian_rabbit()
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@{self.host}:{self.port}/"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"PAIGEANT_TRANSPORT": "rabbitmq", "PAIGEANT_RABBITMQ_URL": self.url}
+
+    @property
+    def node(self) -> str:
+        """The name of its Erlang node."""
+        return f"rabbit{self.port}@localhost"
+
+    def start(self) -> None:
+        self._mapper.start()
+        super().start()
+
+    def stop(self) -> None:
+        super().stop()
+        if self._own_mapper:
+            self._mapper.stop()
+
+    def kill(self) -> None:
+        super().kill()
+        if self._own_mapper:
+            self._mapper.stop()
+
+    def control(self, *arguments: str) -> str:
+        """The output of ``rabbitmqctl`` with these arguments; takes a second or two.
+
+        :raises BrokerError: if it fails.
+        """
+        command = [str(self.installation.path / "rabbitmqctl"), "-q", "-n", self.node, *arguments]
+        environment = {"HOME": str(self.directory), "LANG": "C.UTF-8"} | self.installation.environment
+        done = subprocess.run(
+            command, env=environment | self._variables(), capture_output=True, text=True, timeout=CONTROL, check=False
+        )
+        if done.returncode:
+            raise BrokerError(f"rabbitmqctl {' '.join(arguments)}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def _variables(self) -> dict[str, str]:
+        return {
+            "RABBITMQ_NODENAME": self.node,
+            "RABBITMQ_NODE_IP_ADDRESS": self.host,
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self._node_port),
+            "RABBITMQ_MNESIA_BASE": str(self.data),
+            "RABBITMQ_LOG_BASE": str(self.directory),
+            "RABBITMQ_CONF_ENV_FILE": os.devnull,
+            "RABBITMQ_CONFIG_FILE": str(self.directory / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.directory / "enabled_plugins"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_ALLOW_INPUT": "1",  # the script becomes the node instead of watching over it
+            "ERL_CRASH_DUMP_SECONDS": "0",
+            "ERL_EPMD_PORT": str(self._mapper.port),
+            "ERL_EPMD_ADDRESS": HOST,
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "-noinput -start_epmd false +S 2:2 +SDcpu 2:2 +SDio 4 +A 4 -kernel inet_dist_use_interface {127,0,0,1}"
+            ),
+        }
+
+    def _command(self) -> list[str]:
+        self._node_port = free_port()
+        settings = {
+            "listeners.tcp.1": f"{self.host}:{self.port}",
+            "disk_free_limit.absolute": "50MB",
+            "log.console.level": "info",
+            **self.config,
+        }
+        text = "".join(f"{key} = {value}\n" for key, value in settings.items())
+        (self.directory / "rabbitmq.conf").write_text(text)
+        (self.directory / "enabled_plugins").write_text("[].\n")
+        cookie = self.directory / ".erlang.cookie"
+        if not cookie.exists():
+            cookie.write_text(COOKIE)
+            cookie.chmod(0o400)
+        return [str(self.installation.path / "rabbitmq-server")]
+
+    def _answers(self) -> bool:
+        with socket.create_connection((self.host, self.port), SLOW) as connection:
+            connection.sendall(GREETING)
+            return connection.recv(1) == b"\x01"  # a method frame: Connection.Start
