@@ -8,11 +8,12 @@ import itertools
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from paigeant.builtin.inmemory.store import InMemoryStore
 from paigeant.errors import BackendClosed, ConfigurationError, RevisionConflict
 from paigeant.model.capabilities import Capabilities
+from paigeant.model.finding import Finding, Severity
 from paigeant.model.store import ABSENT, ANY, KEEP, Entry, Expected, Keep, check_key
 
 from .proxies import ProxyStore
@@ -480,6 +481,37 @@ class DropsWhatComesWhileBusy(ProxyStore):
             seen = await self.get(key)
             while await self.get(key) == seen:
                 await asyncio.sleep(0.01)
+
+
+class TellsTexts(ProxyStore):
+    """Its diagnosis is text."""
+
+    async def diagnose(self) -> list[Any]:
+        await self.inner.now()
+        return ["all is well"]
+
+
+class TellsWordsForSeverity(ProxyStore):
+    """A severity that the doctor does not know."""
+
+    async def diagnose(self) -> list[Finding]:
+        await self.inner.now()
+        return [Finding("fine", "version", "1.0")]  # type: ignore[arg-type]
+
+
+class ProbesByWriting(ProxyStore):
+    """Tries whether it can write, and leaves that behind."""
+
+    async def diagnose(self) -> list[Finding]:
+        await self.inner.put("probe", b"")
+        return []
+
+
+class DiagnosesUnconnected(ProxyStore):
+    """Speaks of what it has not seen."""
+
+    async def diagnose(self) -> list[Finding]:
+        return [Finding(Severity.OK, "version", "1.0")]
 
 
 class HasItsOwnTime(ProxyStore):

@@ -13,6 +13,7 @@ from paigeant.builtin.inmemory.store import InMemoryStore
 from paigeant.builtin.inmemory.transport import InMemoryTransport
 from paigeant.errors import BackendClosed, BackendError, ConfigurationError, LeaseLost, MessageTooLarge
 from paigeant.model.capabilities import Capabilities
+from paigeant.model.finding import Finding, Severity
 from paigeant.model.message import Message, Publication, QueueStats
 from paigeant.model.store import ANY, Entry, Write
 
@@ -691,6 +692,90 @@ class PurgesEveryNamespace(ProxyTransport):
         other = InMemoryTransport(namespace=self.namespace.removesuffix("-b"), clock=LoopClock())
         async with other:
             return await other.purge(queue)
+
+
+class TellsTexts(ProxyTransport):
+    """Its diagnosis is text."""
+
+    async def diagnose(self) -> list[Any]:
+        _ = self.inner.broker
+        return ["all is well"]
+
+
+class TellsNothing(ProxyTransport):
+    """A finding without words."""
+
+    async def diagnose(self) -> list[Finding]:
+        _ = self.inner.broker
+        return [Finding(Severity.OK, "version", "")]
+
+
+class ProbesByPublishing(ProxyTransport):
+    """Tries whether it can publish, and leaves that behind."""
+
+    async def diagnose(self) -> list[Finding]:
+        await self.inner.publish(Publication("probe", Message("probe", b"")))
+        return []
+
+
+class ProbesByReceiving(ProxyTransport):
+    """Tries whether it can receive, and has no use for what it gets."""
+
+    async def diagnose(self) -> list[Finding]:
+        async with self.inner.consume(["work"], lease=60.0) as consumer:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SOON):
+                    for delivery in await consumer.receive(1):
+                        await delivery.settle()
+        return []
+
+
+class DiagnosesUnconnected(ProxyTransport):
+    """Takes it that there is a connection."""
+
+    async def diagnose(self) -> list[Finding]:
+        assert self.inner._membership.broker is not None
+        return []
+
+
+class DropsLeftReplies(ProxyTransport):
+    """Deletes a reply queue, with what comes later, as soon as its consumer leaves."""
+
+    def __init__(self, namespace: str, inner: InMemoryTransport | None = None) -> None:
+        super().__init__(namespace, inner)
+        self.dropped: set[str] = set()
+
+    async def publish(self, *publications: Publication, writes: Sequence[Write] = ()) -> None:
+        await self.inner.publish(*(p for p in publications if p.queue not in self.dropped), writes=writes)
+
+    @asynccontextmanager
+    async def consume(
+        self, queues: Collection[str], *, lease: float, expires: float | None = None
+    ) -> AsyncGenerator[Consumer]:
+        async with super().consume(queues, lease=lease) as consumer:
+            yield consumer
+        self.dropped.update(queues if expires is not None else ())
+
+
+class DropsConsumedReplies(ProxyTransport):
+    """Takes ``expires`` for the age of a queue."""
+
+    ends: ClassVar[dict[tuple[str, str], float]] = {}
+
+    async def publish(self, *publications: Publication, writes: Sequence[Write] = ()) -> None:
+        now = asyncio.get_running_loop().time()
+        live = [p for p in publications if self.ends.get((self.namespace, p.queue), now) >= now]
+        await self.inner.publish(*live, writes=writes)
+
+    @asynccontextmanager
+    async def consume(
+        self, queues: Collection[str], *, lease: float, expires: float | None = None
+    ) -> AsyncGenerator[Consumer]:
+        if expires is not None:
+            end = asyncio.get_running_loop().time() + expires
+            self.ends.update({(self.namespace, queue): end for queue in queues})
+        async with super().consume(queues, lease=lease) as consumer:
+            yield consumer
 
 
 class ClosesWithItsStore(ProxyTransport):

@@ -10,6 +10,7 @@ from paigeant.abc import Consumer, Delivery, StateStore, Transport
 from paigeant.builtin.inmemory.store import InMemoryStore
 from paigeant.builtin.inmemory.transport import InMemoryTransport
 from paigeant.model.capabilities import Capabilities
+from paigeant.model.finding import Finding
 from paigeant.model.message import Message, Publication, QueueStats
 from paigeant.model.store import ANY, Entry, Expected, Keep, Write
 
@@ -77,6 +78,9 @@ class ProxyTransport(Transport):
 
     def state_store(self) -> StateStore | None:
         return self.inner.state_store()
+
+    async def diagnose(self) -> list[Finding]:
+        return await self.inner.diagnose()
 
 
 class ProxyConsumer(Consumer):
@@ -151,3 +155,6 @@ class ProxyStore(StateStore):
     async def watch(self, key: str) -> AsyncGenerator[Entry | None]:
         async for entry in self.inner.watch(key):
             yield entry
+
+    async def diagnose(self) -> list[Finding]:
+        return await self.inner.diagnose()

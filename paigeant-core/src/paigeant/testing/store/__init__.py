@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from .diagnosing import Diagnosing
 from .indexes import Indexes
 from .lifecycle import Lifecycle
 from .revisions import Revisions
 
 
-class StateStoreSuite(Lifecycle, Revisions, Indexes):
+class StateStoreSuite(Lifecycle, Revisions, Indexes, Diagnosing):
     """Every rule of ``paigeant.abc.StateStore``.
 
     ::

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from .cancelling import Cancelling
+from .diagnosing import Diagnosing
 from .inspecting import Inspecting
 from .leases import Leases
 from .lifecycle import Lifecycle
 from .publishing import Publishing
 from .receiving import Receiving
+from .replying import Replying
 from .settling import Settling
 
 
-class TransportSuite(Lifecycle, Publishing, Receiving, Leases, Settling, Cancelling, Inspecting):
+class TransportSuite(Lifecycle, Publishing, Receiving, Replying, Leases, Settling, Cancelling, Inspecting, Diagnosing):
     """Every rule of ``paigeant.abc.Transport``, ``Consumer`` and ``Delivery``.
 
     ::
