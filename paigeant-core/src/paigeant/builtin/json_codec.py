@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from ..errors import SerializationError
-from ..model.canonical_json import UNSURE, read_canonical
+from ..model.canonical_json import UNSURE, is_canonical, read_canonical
 from ..plugins import PluginSettings, SerializerPlugin, hookimpl
 from .plain import MAX_DEPTH, PlainRules, check_plain, unique_dict
 
@@ -35,6 +35,16 @@ class JsonCodec:
         """:raises SerializationError: naming the path of the value it cannot carry."""
         check_plain(plain, _rules)
         return to_json(plain)
+
+    def encode_plain(self, plain: Any) -> bytes:
+        """``encode`` for what pydantic made plain: only numbers and depth are left to look at, as text."""
+        try:
+            data = to_json(plain, inf_nan_mode="constants")
+        except ValueError:
+            return self.encode(plain)  # says where it is
+        if is_canonical(data, MAX_DEPTH) and b"NaN" not in data and b"Infinity" not in data:
+            return data
+        return self.encode(plain)
 
     def decode(self, data: bytes) -> Any:
         """:raises SerializationError: these bytes are not such JSON."""

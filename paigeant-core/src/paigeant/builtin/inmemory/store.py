@@ -10,9 +10,11 @@ from ...abc.clock import Clock, SystemClock
 from ...abc.store import StateStore
 from ...errors import BackendClosed
 from ...model.capabilities import Capabilities
+from ...model.finding import Finding
 from ...model.store import ANY, KEEP, Entry, Expected, Keep, check_key
 from .bell import Bell
 from .broker import Broker, Membership
+from .diagnosis import diagnose
 
 DEFAULT_URL = "inmemory://default"
 _CAPABILITIES = Capabilities()
@@ -115,6 +117,10 @@ class InMemoryStore(StateStore):
                     await bell.wait(broker.clock, delay)
         finally:
             _stop_watching(broker, key, bell)
+
+    async def diagnose(self) -> list[Finding]:
+        _ = self._broker
+        return diagnose()
 
     def _look(self, key: str) -> tuple[Entry | None, float | None]:
         """The entry, and the seconds until it may expire (``None``: never)."""

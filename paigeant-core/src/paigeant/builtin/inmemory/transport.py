@@ -12,10 +12,12 @@ from ...abc.clock import Clock, SystemClock
 from ...abc.transport import Consumer, Delivery, Scope, Transport
 from ...errors import BackendClosed, ConfigurationError
 from ...model.capabilities import Capabilities
+from ...model.finding import Finding
 from ...model.message import Message, Publication, QueueStats
 from ...model.store import Write
 from .bell import Bell
 from .broker import Broker, Membership, Queue, Slot
+from .diagnosis import diagnose
 from .store import DEFAULT_URL, InMemoryStore
 
 _CAPABILITIES = Capabilities(
@@ -89,6 +91,10 @@ class InMemoryTransport(Transport):
 
     def state_store(self) -> InMemoryStore:
         return self._store
+
+    async def diagnose(self) -> list[Finding]:
+        _ = self.broker
+        return diagnose()
 
     @property
     def broker(self) -> Broker:

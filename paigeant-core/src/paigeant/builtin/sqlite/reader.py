@@ -76,6 +76,11 @@ class Reader:
         """Id, headers and body of ready messages, oldest first."""
         return self._connection.execute(_PEEK, (self._space, queue, self._clock.time(), limit)).fetchall()
 
+    def journal_mode(self) -> str:
+        """How changes get into the file: ``wal``, unless another program changed that."""
+        ((mode,),) = self._connection.execute("PRAGMA journal_mode").fetchall()
+        return str(mode)
+
     def changes(self, after: int) -> tuple[int, int, list[str]]:
         """The counters of numbers and deletions, and the keys with a revision later than ``after``."""
         self._connection.execute("BEGIN")

@@ -9,6 +9,7 @@ from typing import Literal, Self
 from ...abc.clock import Clock, SystemClock
 from ...abc.store import StateStore
 from ...model.capabilities import Capabilities
+from ...model.finding import Finding
 from ...model.store import ANY, Entry, Expected, Keep, Write, check_key
 from .database import CAPABILITIES, Database
 from .ops import Delete
@@ -112,3 +113,9 @@ class SqliteStore(StateStore):
                 if (entry := await self.get(key)) != seen:
                     seen = entry
                     yield entry
+
+    async def diagnose(self) -> list[Finding]:
+        """See ``Transport.diagnose``."""
+        from .diagnosis import diagnose
+
+        return await diagnose(self._database.session(), self._database.synchronous, alone=self._owner)

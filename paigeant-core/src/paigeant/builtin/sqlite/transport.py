@@ -13,6 +13,7 @@ from ...abc.clock import Clock, SystemClock
 from ...abc.transport import Consumer, Scope, Transport
 from ...errors import ConfigurationError
 from ...model.capabilities import Capabilities
+from ...model.finding import Finding
 from ...model.message import Message, Publication, QueueStats
 from ...model.store import Write
 from .consumer import SqliteConsumer, see_through
@@ -139,3 +140,9 @@ class SqliteTransport(Transport):
         if self._store is None:
             self._store = SqliteStore.of(self._database)
         return self._store
+
+    async def diagnose(self) -> list[Finding]:
+        """See ``Transport.diagnose``."""
+        from .diagnosis import diagnose
+
+        return await diagnose(self._database.session(), self._database.synchronous)
