@@ -8,6 +8,7 @@ import typer
 
 from . import dead_letters, keys, workflows
 from .dispatch import dispatch
+from .doctor import doctor
 from .inspect import plugins, queues
 from .worker import worker
 
@@ -42,6 +43,7 @@ app.command()(worker)
 app.command()(dispatch)
 app.command()(plugins)
 app.command()(queues)
+app.command()(doctor)
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(keys.app, name="keys")

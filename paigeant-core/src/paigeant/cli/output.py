@@ -45,16 +45,19 @@ def show_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=indent, default=_plain))
 
 
-def show_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on stdout."""
+def show_table(headings: Sequence[str], rows: Iterable[Sequence[object]], styles: Sequence[str] = ()) -> None:
+    """A table on stdout.
+
+    :param styles: of each row; none by default.
+    """
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else UNBOUNDED, highlight=False)
-    console.print(table(headings, rows))
+    console.print(table(headings, rows, styles))
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], styles: Sequence[str] = ()) -> Table:
     """A plain table; cells are text, never markup, and are folded rather than cut."""
     from rich.table import Table
     from rich.text import Text
@@ -62,8 +65,8 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     made = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         made.add_column(heading, overflow="fold")
-    for row in rows:
-        made.add_row(*(Text(printable(cell)) for cell in row))
+    for position, row in enumerate(rows):
+        made.add_row(*(Text(printable(cell)) for cell in row), style=styles[position] if styles else None)
     return made
 
 
