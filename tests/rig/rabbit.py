@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rig.debian import unpack
+from rig import versions
 from rig.packages import Installation, Unavailable
 from rig.ports import HOST, free_port
 from rig.processes import Program
@@ -22,29 +22,6 @@ SLOW = 5.0
 """Seconds for the server to answer a first frame."""
 CONTROL = 60.0
 """Seconds for a command of rabbitmqctl."""
-
-
-def debian_rabbit() -> Installation:
-    """RabbitMQ and its Erlang out of Debian's packages, told where they live."""
-    setting = "PAIGEANT_TEST_RABBITMQ_URL=amqp://USER:PASSWORD@HOST:PORT/"
-    root = unpack("rabbitmq", "rabbitmq-server", depends="^erlang-", what="RabbitMQ", setting=setting)
-    erlang = root / "usr/lib/erlang"
-    for script in [erlang / "bin/erl", *erlang.glob("erts-*/bin/erl")]:
-        _relocate(script, erlang)
-    [home] = (root / "usr/lib/rabbitmq/lib").glob("rabbitmq_server-*")
-    path = os.pathsep.join([str(erlang / "bin"), os.environ.get("PATH", os.defpath)])
-    return Installation(home.name.partition("-")[2], home / "sbin", {"PATH": path})
-
-
-def _relocate(script: Path, erlang: Path) -> None:
-    """Debian's script says where Erlang would be installed; idempotent and atomic."""
-    text = script.read_text()
-    moved = text.replace("ROOTDIR=/usr/lib/erlang\n", f"ROOTDIR={erlang}\n")
-    if moved != text:
-        beside = script.with_name(f"{script.name}.{os.getpid()}")
-        beside.write_text(moved)
-        shutil.copymode(script, beside)
-        beside.replace(script)
 
 
 class PortMapper:
@@ -109,7 +86,7 @@ class RabbitServer(Server):
 
     @classmethod
     def install(cls) -> Installation:
-        return debian_rabbit()
+        return versions.RABBIT["rabbitmq-3.10"]()
 
     @property
     def url(self) -> str:
