@@ -220,7 +220,7 @@ async def test_expiry_has_a_skew_and_can_be_left_to_the_caller() -> None:
 
 
 async def test_an_expired_forgery_is_a_forgery() -> None:
-    forged = signature(lambda s: replace(s, value=s.value[:-4]))(await two_hops(signed()))
+    forged = signature(lambda s: s._replace(value=s.value[:-4]))(await two_hops(signed()))
     with pytest.raises(BadSignature):
         await reopened(forged, signed(), now=NOW + 10**7)
 

@@ -76,7 +76,7 @@ exts = st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.integers(0,
 
 @given(records, st.lists(records, max_size=4), blobs, exts)
 def test_written_frames_are_read_back(origin: Record, chain: list[Record], values: list[bytes], ext: Any) -> None:
-    envelope = Envelope(origin, tuple(chain), {sha(v): v for v in values}, ext)
+    envelope = Envelope((origin, *chain), {sha(v): v for v in values}, ext)
     written = write_envelope(envelope)
     assert read_envelope(written, limit=LIMIT) == envelope
     assert write_envelope(read_envelope(written, limit=LIMIT)) == written

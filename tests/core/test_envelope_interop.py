@@ -98,4 +98,4 @@ async def test_we_verify_those_of_other_libraries(make: Any) -> None:
 
 def test_a_record_is_the_general_serialization() -> None:
     record = Record("cA", (Signature("aA", "cw"),))
-    assert json.loads(record.text) == {"payload": "cA", "signatures": [{"protected": "aA", "signature": "cw"}]}
+    assert record.members == {"payload": "cA", "signatures": [{"protected": "aA", "signature": "cw"}]}

@@ -8,9 +8,8 @@ again byte for byte, need not even parse it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..model.records import Hop
 from ..routing import Slip
@@ -32,61 +31,45 @@ class Opened:
     @property
     def tip(self) -> str:
         """Digest of the last record, signatures included: ``prev`` of the next one."""
-        return self._last.digest
+        return self.envelope.records[-1].digest
 
     @property
     def head(self) -> str:
         """Digest of the payload of the last record: what a cursor remembers."""
-        return self._last.head
+        return self.envelope.records[-1].head
 
     def heads(self, position: int) -> str:
         """Payload digest of the record at ``position``: 0 is the origin, ``n`` the hop of ``seq`` n-1.
 
         :raises IndexError: there is none.
         """
-        return self.envelope.origin.head if position == 0 else self.envelope.chain[position - 1].head
-
-    @property
-    def _last(self) -> Record:
-        return self.envelope.chain[-1] if self.envelope.chain else self.envelope.origin
-
-
-@dataclass(frozen=True, slots=True)
-class VerifiedChain:
-    """Records that are authentic and follow from each other, and what they mean."""
-
-    records: tuple[Record, ...]
-    hops: tuple[Hop, ...]
-    slip: Slip
-
-    def opened(self, blobs: Mapping[str, bytes], ext: Mapping[str, Any]) -> Opened:
-        """Together with values that are verified, too."""
-        return Opened(Envelope(self.records[0], self.records[1:], blobs, ext), self.slip, self.hops)
+        return self.envelope.records[position].head
 
 
 class Verified:
-    """The latest verified chains and sealed bodies of one process; bounded, the oldest give way."""
+    """The latest verified envelopes of one process, by their last record, and those it made, by their bytes;
+    bounded, the oldest give way."""
 
     def __init__(self) -> None:
-        self._chains: dict[str, VerifiedChain] = {}
-        self._sealed: dict[bytes, Opened] = {}
+        self._by_tip: dict[str, Opened] = {}
+        self._by_body: dict[bytes, Opened] = {}
         self._policies: set[str] = set()
 
-    def longest(self, records: Sequence[Record]) -> VerifiedChain | None:
-        """The longest known chain that these records begin with."""
+    def longest(self, records: Sequence[Record]) -> Opened | None:
+        """The known envelope with the longest chain that these records begin with."""
         for count in range(len(records), 0, -1):
-            chain = self._chains.get(records[count - 1].digest)
-            if chain is not None and chain.records == tuple(records[:count]):
-                return chain
+            known = self._by_tip.get(records[count - 1].digest)
+            if known is not None and known.envelope.records == tuple(records[:count]):
+                return known
         return None
 
-    def add(self, chain: VerifiedChain) -> None:
+    def add(self, opened: Opened) -> None:
         """Remember it. Unusually large records are not kept."""
-        if len(chain.records[-1].payload) > _MAX_SIZE:
+        if len(opened.envelope.records[-1].payload) > _MAX_SIZE:
             return
-        self._chains[chain.records[-1].digest] = chain
-        if len(self._chains) > _MAX_ENTRIES:
-            del self._chains[next(iter(self._chains))]
+        self._by_tip[opened.tip] = opened
+        if len(self._by_tip) > _MAX_ENTRIES:
+            del self._by_tip[next(iter(self._by_tip))]
 
     def is_news(self, policy: str) -> bool:
         """Whether this foreign policy digest is met for the first time (of the first few)."""
@@ -97,13 +80,14 @@ class Verified:
 
     def recall(self, body: bytes) -> Opened | None:
         """What this process has sealed as exactly these bytes. Told once: it is rarely received again."""
-        return self._sealed.pop(body, None)
+        return self._by_body.pop(body, None)
 
     def sealed(self, sealed: Opened) -> None:
         """Remember it. Unusually large bodies are not kept."""
         body = sealed.envelope.body
         if len(body) > _MAX_SIZE:
             return
-        self._sealed[body] = sealed
-        if len(self._sealed) > _MAX_ENTRIES:
-            del self._sealed[next(iter(self._sealed))]
+        self.add(sealed)
+        self._by_body[body] = sealed
+        if len(self._by_body) > _MAX_ENTRIES:
+            del self._by_body[next(iter(self._by_body))]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
+
+from pydantic_core import to_json
 
 from ..errors import EnvelopeFormatError, LimitExceeded, UnsupportedVersion
 from ..model.lazy import lazy
@@ -26,11 +27,8 @@ MAX_EXT = 4 * 1024
 
 _DIGEST_LENGTH = 43
 
-_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
-
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """One signature of a record, both parts base64url (RFC 7515, general JSON serialization)."""
 
     protected: str
@@ -56,44 +54,44 @@ class Record:
         return sha(self.payload.encode())
 
     @lazy
-    def text(self) -> str:
-        """As JSON."""
-        signatures = ",".join(
-            f'{{"protected":{_json(s.protected)},"signature":{_json(s.value)}}}' for s in self.signatures
-        )
-        return f'{{"payload":{_json(self.payload)},"signatures":[{signatures}]}}'
+    def members(self) -> dict[str, Any]:
+        """As in the frame."""
+        signatures = [{"protected": protected, "signature": value} for protected, value in self.signatures]
+        return {"payload": self.payload, "signatures": signatures}
 
 
 @dataclass(frozen=True)
 class Envelope:
     """What travels.
 
+    :param records: the origin, then the hops so far.
     :param blobs: values by digest.
     :param ext: unsigned, untrusted hints (trace context).
     """
 
-    origin: Record
-    chain: tuple[Record, ...] = ()
+    records: tuple[Record, ...]
     blobs: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     ext: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
-    def records(self) -> tuple[Record, ...]:
-        """Origin and chain."""
-        return (self.origin, *self.chain)
+    def origin(self) -> Record:
+        return self.records[0]
+
+    @property
+    def chain(self) -> tuple[Record, ...]:
+        """The hops."""
+        return self.records[1:]
 
     @lazy
     def body(self) -> bytes:
         """The bytes that ``read_envelope`` reads. Records keep theirs; UTF-8 values travel as they are."""
-        parts = ['{"v":1,"origin":', self.origin.text, ',"chain":[']
-        parts += ",".join([record.text for record in self.chain]), "]"
+        origin, *chain = [record.members for record in self.records]
+        frame: dict[str, Any] = {"v": 1, "origin": origin, "chain": chain}
         if self.blobs:
-            blobs = [f'"{digest}":{_blob_text(data)}' for digest, data in self.blobs.items()]
-            parts += ',"blobs":{', ",".join(blobs), "}"
+            frame["blobs"] = {digest: _carried(data) for digest, data in self.blobs.items()}
         if self.ext:
-            parts += ',"ext":', _json(self.ext)
-        parts.append("}")
-        return "".join(parts).encode()
+            frame["ext"] = self.ext
+        return to_json(frame)
 
 
 def read_envelope(body: bytes, *, limit: int = DEFAULT_LIMIT) -> Envelope:
@@ -116,8 +114,7 @@ def read_envelope(body: bytes, *, limit: int = DEFAULT_LIMIT) -> Envelope:
     if len(chain) >= HARD_MAX_RECORDS:
         raise LimitExceeded(f"envelope: {1 + len(chain)} records, more than {HARD_MAX_RECORDS}")
     return Envelope(
-        _record(members["origin"]),
-        tuple(map(_record, chain)),
+        (_record(members["origin"]), *map(_record, chain)),
         _blobs(members.get("blobs", {})),
         _ext(members.get("ext", {})),
     )
@@ -128,11 +125,11 @@ def write_envelope(envelope: Envelope) -> bytes:
     return envelope.body
 
 
-def _blob_text(data: bytes) -> str:
+def _carried(data: bytes) -> str | dict[str, str]:
     try:
-        return _json(data.decode())
+        return data.decode()
     except UnicodeDecodeError:
-        return f'{{"b64":"{b64url(data)}"}}'
+        return {"b64": b64url(data)}
 
 
 def _members(value: object, what: str) -> dict[str, Any]:
@@ -191,6 +188,6 @@ def _blobs(value: object) -> dict[str, bytes]:
 
 def _ext(value: object) -> dict[str, Any]:
     ext = _members(value, "envelope: 'ext'")
-    if ext and len(_json(ext).encode()) > MAX_EXT:
+    if ext and len(to_json(ext)) > MAX_EXT:
         raise LimitExceeded(f"envelope: 'ext' is over {MAX_EXT} bytes")
     return ext

@@ -24,14 +24,14 @@ from ..errors import (
 from ..model.message import Message
 from ..model.records import Hop, Origin
 from ..routing import Slip, apply, needed_refs, start
-from .chain import Opened, VerifiedChain
+from .chain import Opened
 from .digest import sha, unb64url
-from .frame import CONTENT_TYPE, CONTENT_TYPE_HEADER, HARD_LIMIT, Record, read_envelope
+from .frame import CONTENT_TYPE, CONTENT_TYPE_HEADER, HARD_LIMIT, Envelope, Record, read_envelope
 from .security import Security
 from .signatures import Kind, verify
 from .strict_json import check_depth, loads
 
-__all__ = ["Opened", "carried", "follow", "open_envelope", "read_claims", "verify_chain"]
+__all__ = ["Opened", "carried", "follow", "open_envelope", "read_claims"]
 
 log = logging.getLogger("paigeant.envelope")
 
@@ -54,34 +54,39 @@ async def open_envelope(
     known = security.verified.recall(message.body) if len(message.body) <= limit else None
     if known is None:
         envelope = read_envelope(message.body, limit=limit)
-        chain = await verify_chain(envelope.records, security)
-        known = chain.opened(_checked_blobs(envelope.blobs, chain.slip), envelope.ext)
+        known = await _verified(envelope, security)
     _check_time(known.slip, security, now, allow_expired)
     return known
 
 
-async def verify_chain(records: tuple[Record, ...], security: Security) -> VerifiedChain:
-    """Verify signatures, claims, and that each record follows from those before.
+async def _verified(envelope: Envelope, security: Security) -> Opened:
+    """Verify signatures, claims, that each record follows from those before, and the values.
 
     Nothing here depends on the time of day, so the answer stays good and is remembered.
     """
+    records = envelope.records
     known = security.verified.longest(records)
-    if known is not None and len(known.records) == len(records):
-        return known
-    done = 0 if known is None else len(known.records)
+    done = 0 if known is None else len(known.envelope.records)
     kids = [await verify(record, _kind(at), security) for at, record in enumerate(records[done:], done)]
-    for record, signers in zip(records[done:], kids, strict=True):
-        known = _started(record, signers, security) if known is None else _extended(known, record, signers, security)
-    assert known is not None
-    security.verified.add(known)
-    return known
+    hops, slip = ((), None) if known is None else (known.hops, known.slip)
+    for at, (record, signers) in enumerate(zip(records[done:], kids, strict=True), done):
+        if slip is None:
+            slip = _started(record, signers, security)
+        else:
+            hop = read_claims(record, Hop, signers, security)
+            hops, slip = (*hops, hop), follow(slip, hop, records[at - 1].digest, security)
+    assert slip is not None
+    blobs = _checked_blobs(envelope.blobs, slip)
+    opened = Opened(Envelope(records, blobs, envelope.ext), slip, hops)
+    security.verified.add(opened)
+    return opened
 
 
 def _kind(position: int) -> Kind:
     return "hop" if position else "origin"
 
 
-def _started(record: Record, kids: tuple[str, ...], security: Security) -> VerifiedChain:
+def _started(record: Record, kids: tuple[str, ...], security: Security) -> Slip:
     origin = read_claims(record, Origin, kids, security)
     where = f"workflow {origin.wf!r}"
     if origin.aud != security.namespace:
@@ -92,7 +97,7 @@ def _started(record: Record, kids: tuple[str, ...], security: Security) -> Verif
         raise LimitExceeded(f"{where}: lives {origin.exp - origin.iat} s, more than {security.max_lifetime} s")
     if origin.policy != security.policy:
         _other_policy(where, origin.policy, security)
-    return VerifiedChain((record,), (), start(origin))
+    return start(origin)
 
 
 def _other_policy(where: str, policy: str, security: Security) -> None:
@@ -101,12 +106,6 @@ def _other_policy(where: str, policy: str, security: Security) -> None:
         raise PolicyNotSatisfied(text)
     if security.verified.is_news(policy):  # not once per workflow
         log.warning("%s", text)
-
-
-def _extended(chain: VerifiedChain, record: Record, kids: tuple[str, ...], security: Security) -> VerifiedChain:
-    hop = read_claims(record, Hop, kids, security)
-    slip = follow(chain.slip, hop, chain.records[-1].digest, security)
-    return VerifiedChain((*chain.records, record), (*chain.hops, hop), slip)
 
 
 def follow(slip: Slip, hop: Hop, tip: str, security: Security) -> Slip:

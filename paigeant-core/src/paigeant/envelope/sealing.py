@@ -12,9 +12,10 @@ from pydantic_core import PydanticSerializationError
 from ..errors import Expired, InvalidWorkflow, LimitExceeded, PayloadMismatch, SerializationError
 from ..model.names import check_correlation_id
 from ..model.records import Claims, Hop, Origin, RevisionGrant, Step, StepItem, ValueRef
-from ..routing import HARD_MAX_RECORDS, HopDraft, start
-from .chain import Opened, VerifiedChain
+from ..routing import HARD_MAX_RECORDS, HopDraft, Slip, start
+from .chain import Opened
 from .digest import sha
+from .frame import Envelope
 from .opening import carried, follow
 from .security import Security
 from .signatures import sign
@@ -68,8 +69,8 @@ async def seal_origin(
     except (ValidationError, SerializationError) as exc:
         raise InvalidWorkflow(f"workflow {wf!r}: {_first(exc)}") from exc
     record = await sign(payload, "origin", security)
-    chain = VerifiedChain((record,), (), start(origin))
-    return _sealed(chain, _carried(chain, {}, blobs), ext or {}, security)
+    slip = start(origin)
+    return _sealed(Envelope((record,), _carried(slip, {}, blobs), ext or {}), slip, (), security)
 
 
 async def seal_hop(
@@ -89,7 +90,7 @@ async def seal_hop(
     iat = max(int(now), slip.iat)
     if iat > slip.origin.exp + security.skew:
         raise Expired(f"workflow {slip.origin.wf!r}: expired before step {draft.step!r} could be recorded")
-    if len(before.envelope.chain) + 2 > HARD_MAX_RECORDS:
+    if len(before.envelope.records) + 1 > HARD_MAX_RECORDS:
         raise LimitExceeded(f"workflow {slip.origin.wf!r}: more than {HARD_MAX_RECORDS} records")
     try:
         hop = _hop(before, draft, security, iat)
@@ -97,8 +98,9 @@ async def seal_hop(
         raise SerializationError(f"step {draft.step!r} ({draft.act!r}): {_first(exc)}") from exc
     after = follow(slip, hop, before.tip, security)
     record = await sign(_payload(hop), "hop", security)
-    chain = VerifiedChain((*before.envelope.records, record), (*before.hops, hop), after)
-    return _sealed(chain, _carried(chain, before.envelope.blobs, blobs), before.envelope.ext, security)
+    old = before.envelope
+    envelope = Envelope((*old.records, record), _carried(after, old.blobs, blobs), old.ext)
+    return _sealed(envelope, after, (*before.hops, hop), security)
 
 
 def body(sealed: Opened) -> bytes:
@@ -117,9 +119,8 @@ def content_digest(origin: Origin) -> str:
     return sha(b"paigeant/content/1\n" + json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
 
 
-def _sealed(chain: VerifiedChain, blobs: Mapping[str, bytes], ext: Mapping[str, Any], security: Security) -> Opened:
-    sealed = chain.opened(blobs, ext)
-    security.verified.add(chain)
+def _sealed(envelope: Envelope, slip: Slip, hops: tuple[Hop, ...], security: Security) -> Opened:
+    sealed = Opened(envelope, slip, hops)
     security.verified.sealed(sealed)
     return sealed
 
@@ -161,9 +162,9 @@ def _first(exc: Exception) -> str:
     return f"{'.'.join(map(str, error['loc']))}: {error['msg']}"
 
 
-def _carried(chain: VerifiedChain, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> dict[str, bytes]:
+def _carried(slip: Slip, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> dict[str, bytes]:
     """The values that travel on. What is not at hand is in the store, or was dropped long ago."""
     for digest, data in new.items():
         if sha(data) != digest:
             raise PayloadMismatch(f"a new value does not hash to its name {digest!r}")
-    return carried(chain.slip, {**old, **new})
+    return carried(slip, {**old, **new})

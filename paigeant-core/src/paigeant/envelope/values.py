@@ -21,6 +21,7 @@ class Codecs:
         if not serializers:
             raise ConfigurationError("no serializer is configured; set PAIGEANT_SERIALIZERS, for example to json")
         self.writer = serializers[0]
+        self._encode_plain = getattr(self.writer, "encode_plain", self.writer.encode)
         self._readers = {serializer.media_type: serializer for serializer in serializers}
         if len(self._readers) != len(serializers):
             raise ConfigurationError(
@@ -28,12 +29,12 @@ class Codecs:
             )
 
     def encode(self, plain: Any) -> tuple[ValueRef, bytes]:
-        """The reference of a plain value, and its bytes.
+        """The reference of a value that pydantic made plain, and its bytes.
 
         :raises SerializationError: the serializer cannot carry it.
         """
         try:
-            data = self.writer.encode(plain)
+            data = self._encode_plain(plain)
         except PaigeantError:
             raise
         except Exception as exc:

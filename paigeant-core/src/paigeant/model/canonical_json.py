@@ -13,6 +13,12 @@ _DIGITS = bytes(48 if chr(byte).isdigit() else 46 for byte in range(128)) + b"."
 _LONG_NUMBER = b"0" * 16
 
 
+def is_canonical(data: bytes, levels: int) -> bool:
+    """Whether JSON text that ``to_json`` wrote is beyond doubt: no number of more than 15 digits, at most
+    ``levels`` brackets."""
+    return data.count(b"[") + data.count(b"{") <= levels and _LONG_NUMBER not in data.translate(_DIGITS)
+
+
 def read_canonical(data: bytes, levels: int) -> Any:
     """The value of canonical JSON, else ``UNSURE``; never raises.
 
@@ -20,7 +26,7 @@ def read_canonical(data: bytes, levels: int) -> Any:
     keys, no NaN, no lone surrogate and no other encoding. Numbers of more than 15 digits and more than
     ``levels`` brackets are ``UNSURE``, too.
     """
-    if data.count(b"[") + data.count(b"{") > levels or _LONG_NUMBER in data.translate(_DIGITS):
+    if not is_canonical(data, levels):
         return UNSURE
     try:
         value = from_json(data, allow_inf_nan=False)

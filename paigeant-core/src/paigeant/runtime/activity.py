@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, overload
@@ -80,10 +79,6 @@ class Activity(Generic[P, R]):
         self.signature.prepare()
         if self.handler_signature is not None:
             self.handler_signature.prepare()
-
-    def is_async(self, direction: str) -> bool:
-        """Whether it runs on the event loop; plain functions run in threads."""
-        return inspect.iscoroutinefunction(self.function if direction == "do" else self.handler)
 
 
 @overload

@@ -30,6 +30,7 @@ class Signature:
     """The data parameters of a function, without its context parameter.
 
     :param function: the activity function or a compensation handler.
+    :ivar is_async: whether it runs on the event loop; plain functions run in threads.
     :param owner: the activity's name, for messages.
     :raises ConfigurationError: a parameter or the result has a type pydantic cannot handle, or the
         function takes ``*args``, ``**kwargs`` or positional-only parameters.
@@ -37,6 +38,7 @@ class Signature:
 
     def __init__(self, function: Callable[..., Any], owner: str, context: type) -> None:
         self.owner = owner
+        self.is_async = inspect.iscoroutinefunction(function)
         self._hints = _hints(function, owner)
         self._returns = self._hints.get("return", Any)
         parameters = list(inspect.signature(function).parameters.values())

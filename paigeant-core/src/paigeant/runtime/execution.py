@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..errors import (
@@ -89,17 +90,17 @@ class Execution:
             self._compensations.close()
 
     async def _do(self) -> Succeeded:
-        activity, slip = self._activity, self._claim.opened.slip
-        await self._values.fetch(_inputs(slip, self._claim.next.step))
-        arguments = activity.signature.bind(self._arguments(activity.signature))
-        context = self._context()
-        value = await self._call(
-            context, activity.function, activity.signature, arguments, is_async=activity.is_async("do")
-        )
-        out = self.outbox.add(activity.signature.plain_result(value), f"the result of activity {activity.name!r}")
-        revision = self._revision(context)
-        comp = await self._compensations.collect(self.outbox)
-        return Succeeded(out, self._changes(context.variables), comp, revision)
+        activity, signature = self._activity, self._activity.signature
+        if missing := self._values.missing(_inputs(self._claim.opened.slip, self._claim.next.step)):
+            await self._values.fetch(missing)
+        arguments = signature.bind(self._arguments(signature))
+        context = self._context(signature)
+        value = await self._call(context, activity.function, signature, arguments)
+        out = self.outbox.add(signature.plain_result(value), f"the result of activity {activity.name!r}")
+        comp = await self._compensations.collect(self.outbox) if activity.handler else None
+        if context is None:
+            return Succeeded(out, comp=comp)
+        return Succeeded(out, self._changes(context.variables), comp, self._revision(context))
 
     async def _undo(self) -> Succeeded:
         activity, slip = self._activity, self._claim.opened.slip
@@ -107,19 +108,18 @@ class Execution:
         if handler is None or signature is None or data is None:
             raise PermanentFault(f"activity {activity.name!r} has no compensation handler in this worker")
         await self._values.fetch((data, *slip.variables.values()))
-        context = self._context()
+        context = self._context(signature)
         for registered in reversed(self._values.plain(data)):
-            await self._call(
-                context, handler, signature, signature.bind(registered), is_async=activity.is_async("undo")
-            )
-        return Succeeded(variables=self._changes(context.variables))
+            await self._call(context, handler, signature, signature.bind(registered))
+        return Succeeded(variables=self._changes(context.variables) if context else {})
 
     def _arguments(self, signature: Signature) -> dict[str, Any]:
         """Explicit arguments, else results, else variables of the parameter's name; defaults are pydantic's."""
         slip, step = self._claim.opened.slip, self._claim.next.step
-        values = {
-            name: self._values.plain(slip.variables[name]) for name in signature.parameters if name in slip.variables
-        }
+        values: dict[str, Any] = {}
+        if slip.variables:
+            names = slip.variables.keys() & signature.parameters.keys()
+            values = {name: self._values.plain(slip.variables[name]) for name in names}
         values.update(self._values.plain(step.args))
         for name, source in (step.from_ or {}).items():
             if source.step not in slip.results:
@@ -128,7 +128,10 @@ class Execution:
             values[name] = _follow(result, source.path or (), f"activity {step.act!r}, argument {name!r}")
         return values
 
-    def _context(self) -> ActivityContext[Any]:
+    def _context(self, signature: Signature) -> ActivityContext[Any] | None:
+        """A context, if somebody sees it."""
+        if signature.context is None and not self._host.middleware:
+            return None
         claim, step = self._claim, self._claim.next.step
         slip = claim.opened.slip
         return ActivityContext(
@@ -145,28 +148,26 @@ class Execution:
 
     async def _call(
         self,
-        context: ActivityContext[Any],
+        context: ActivityContext[Any] | None,
         function: Callable[..., Any],
         signature: Signature,
         arguments: dict[str, Any],
-        *,
-        is_async: bool,
     ) -> Any:
+        run = function if signature.is_async else self._threaded(function)
+        call: Callable[[], Awaitable[Any]] = partial(run, **arguments)
+        if context is None:
+            return await self._in_time(call)
         if signature.context is not None:
-            arguments[signature.context] = context
-
-        async def run() -> Any:
-            if is_async:
-                return await function(**arguments)
-            return await in_thread(lambda: function(**arguments), f"paigeant-activity {self._activity.name}")
-
-        call: Callable[[], Awaitable[Any]] = run
+            call = partial(call, **{signature.context: context})
         for middleware in reversed(self._host.middleware):
             call = _wrap(middleware, context, call)
         try:
             return await self._in_time(call)
         finally:
             context.cancel()
+
+    def _threaded(self, function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+        return lambda **arguments: in_thread(partial(function, **arguments), f"paigeant-activity {self._activity.name}")
 
     async def _in_time(self, call: Callable[[], Awaitable[Any]]) -> Any:
         limit = self._activity.timeout

@@ -45,6 +45,10 @@ class Values:
             raise PayloadMissing(f"the value {ref.h} ({ref.n} bytes) is not in the message")
         return self._env.codecs.decode(ref, data)
 
+    def missing(self, refs: Iterable[ValueRef]) -> list[ValueRef]:
+        """Those that ``fetch`` would have to read."""
+        return [ref for ref in refs if not self.here(ref)]
+
     async def fetch(self, refs: Iterable[ValueRef]) -> None:
         """Bring values to hand; a trouble of the store is waited out.
 
@@ -56,7 +60,7 @@ class Values:
 
     async def fetch_any(self, refs: Iterable[ValueRef]) -> list[ValueRef]:
         """Like ``fetch``; returns those that are nowhere. Reads all at once, for stores batch."""
-        missing = [ref for ref in refs if not self.here(ref)]
+        missing = self.missing(refs)
         if not missing:
             return missing
         stored = await asyncio.gather(*map(self._stored, missing))

@@ -59,46 +59,25 @@ class Cursor(NamedTuple):
     out: bytes = b""
 
     def encode(self) -> bytes:
-        """Compact JSON of all that differs from the defaults, then the bytes of ``out``."""
-        head: dict[str, Any] = {"v": FORMAT}
-        for short, value, default in zip(_SHORT, self, _DEFAULTS, strict=False):
-            if value != default:
-                head[short] = value
-        return to_json(head) + b"\n" + self.out
+        """A JSON array of the format and all members but ``out``, then the bytes of ``out``."""
+        return to_json((FORMAT, *self[:-1])) + b"\n" + self.out
 
     @classmethod
     def decode(cls, data: bytes) -> Cursor:
         """:raises BackendCorrupt: the entry is not a cursor of this format."""
         text, newline, out = data.partition(b"\n")
         try:
-            head: dict[str, Any] = from_json(text)
-            if not newline or head.pop("v") != FORMAT:
+            members: list[Any] = from_json(text)
+            if not newline or tuple(map(type, members)) != _TYPES or members[0] != FORMAT:
                 raise ValueError(f"format {text[:40]!r}")
-            values: dict[str, Any] = {}
-            for short, value in head.items():
-                name, default = _MEMBERS[short]
-                values[name] = _typed(value, default)
-        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+            _, seq, state, *rest = members
+            return cls._make((seq, State(state), *rest, out))
+        except (ValueError, TypeError) as exc:
             raise BackendCorrupt(f"a workflow cursor in the state store cannot be read: {exc}") from exc
-        return cls(**values, out=out)
 
     def next(self, **changes: Any) -> Cursor:
         """A changed copy."""
         return self._replace(**changes)
 
 
-_ABBREVIATED: Final = {"state": "s", "seq": "q", "outcome": "o", "content": "c", "nonce": "n", "head": "h"}
-_NAMES: Final = Cursor._fields[:-1]
-_SHORT: Final = tuple(_ABBREVIATED.get(name, name) for name in _NAMES)
-_DEFAULTS: Final = tuple(Cursor()[:-1])
-_MEMBERS: Final = {short: (name, default) for short, name, default in zip(_SHORT, _NAMES, _DEFAULTS, strict=True)}
-
-
-def _typed(value: object, default: object) -> object:
-    if isinstance(default, State):
-        return State(str(value))
-    if isinstance(default, float) and isinstance(value, int):
-        value = float(value)
-    if type(value) is not type(default):
-        raise TypeError(f"{value!r} where a {type(default).__name__} belongs")
-    return value
+_TYPES: Final = (int, *(str if isinstance(value, State) else type(value) for value in Cursor()[:-1]))

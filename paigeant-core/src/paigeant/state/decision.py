@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from .cursor import Cursor, State
 
@@ -20,12 +20,15 @@ class Action(Enum):
     FORK = "another history than the committed one: refuse"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """An action, and for ``EARLY`` the seconds to wait."""
 
     action: Action
     delay: float = 0.0
+
+
+_RUN = Decision(Action.RUN)
+_ADOPT = Decision(Action.ADOPT)
 
 
 def decide(cursor: Cursor | None, seq: int, heads: Callable[[int], str], now: float) -> Decision:
@@ -36,7 +39,7 @@ def decide(cursor: Cursor | None, seq: int, heads: Callable[[int], str], now: fl
     only a different record at a known position is a fork.
     """
     if cursor is None:
-        return Decision(Action.ADOPT)
+        return _ADOPT
     if cursor.state is State.ENDED:
         return Decision(Action.DROP)
     if seq < cursor.seq:
@@ -45,14 +48,14 @@ def decide(cursor: Cursor | None, seq: int, heads: Callable[[int], str], now: fl
     if heads(cursor.seq) != cursor.head:
         return Decision(Action.FORK)
     if seq > cursor.seq:
-        return Decision(Action.ADOPT)
+        return _ADOPT
     return _at_cursor(cursor, now)
 
 
 def _at_cursor(cursor: Cursor, now: float) -> Decision:
     if cursor.state is State.READY:
-        return Decision(Action.RUN)
+        return _RUN
     if cursor.state is State.WAITING and not cursor.parked:
         early = cursor.until - now
-        return Decision(Action.EARLY, early) if early > 0 else Decision(Action.RUN)
+        return Decision(Action.EARLY, early) if early > 0 else _RUN
     return Decision(Action.DROP)

@@ -9,6 +9,7 @@ is published; a message that never arrives is sent again by the sweeper.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .cursor import Cursor, State
 
@@ -21,8 +22,7 @@ EXPIRY_MARGIN = 301.0
 """More than any skew of clocks: a wait longer than the workflow lives ends when that has expired."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A message to publish for the cursor's hop."""
 
     queue: str
@@ -30,8 +30,7 @@ class Outgoing:
     delay: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """One transition: the compare-and-set and what is sent with it (shared) or after it (separate)."""
 
     cursor: Cursor
@@ -50,12 +49,12 @@ class Rules:
 
     def start(self, *, head: str, queue: str, body: bytes, content: str, exp: int, now: float) -> Move:
         """Dispatch: the first cursor of a branch."""
-        return self._ready(Cursor(head=head, queue=queue, content=content, exp=exp), body, now)
+        return self._sent(Cursor(head=head, queue=queue, content=content, exp=exp), body, now)
 
     def forward(self, cursor: Cursor, *, seq: int, head: str, queue: str, body: bytes, now: float) -> Move:
         """The hop is done; the next one is ready."""
         fresh = Cursor(seq=seq, head=head, queue=queue, content=cursor.content, exp=cursor.exp)
-        return self._ready(fresh, body, now)
+        return self._sent(fresh, body, now)
 
     def adopt(self, cursor: Cursor, *, seq: int, head: str, queue: str, body: bytes, now: float) -> Move:
         """The cursor catches up with a verified message that is ahead of it; nothing is sent."""
@@ -115,11 +114,14 @@ class Rules:
         return Move(sent, now + backoff(sent.sends), None, Outgoing(cursor.queue, cursor.out))
 
     def _ready(self, cursor: Cursor, body: bytes, now: float) -> Move:
-        ready = cursor.next(state=State.READY, owner="", parked="", until=0.0, sends=0)
-        sent = Outgoing(cursor.queue, body)
+        ready = cursor.next(state=State.READY, owner="", parked="", until=0.0, sends=0, out=b"")
+        return self._sent(ready, body, now)
+
+    def _sent(self, ready: Cursor, body: bytes, now: float) -> Move:
+        sent = Outgoing(ready.queue, body)
         if self.separate:
             return Move(ready.next(out=body), now + RESEND_AFTER, None, sent)
-        return Move(ready.next(out=b""), None, None, sent)
+        return Move(ready, None, None, sent)
 
 
 def backoff(sends: int) -> float:

@@ -22,20 +22,25 @@ class Hs256Key:
     alg = "HS256"
 
     def __init__(self, secret: bytes, principal: str) -> None:
-        self._secret = secret
+        self._mac = hmac.new(secret, digestmod="sha256")  # keyed once, copied for each use
         self.kid = key_id(secret)
         self.principal = principal
 
     async def sign(self, signing_input: bytes) -> bytes:
         """The raw signature, 32 bytes."""
-        return hmac.digest(self._secret, signing_input, "sha256")
+        return self._digest(signing_input)
 
     async def verify(self, signing_input: bytes, signature: bytes) -> bool:
         """Whether it is the signature of these bytes, in constant time; never raises."""
         try:
-            return hmac.compare_digest(hmac.digest(self._secret, signing_input, "sha256"), signature)
+            return hmac.compare_digest(self._digest(signing_input), signature)
         except TypeError:
             return False
+
+    def _digest(self, data: bytes) -> bytes:
+        mac = self._mac.copy()
+        mac.update(data)
+        return mac.digest()
 
 
 def base64url(data: bytes) -> str:

@@ -34,12 +34,14 @@ class SharedProtocol(StoredProtocol):
         await self._make(claim, Move(cursor, None, None, Outgoing(cursor.queue, claim.delivery.message.body)))
 
     async def _make(self, claim: Claim, move: Move, writes: tuple[Write, ...] = ()) -> None:
-        cursor = move.cursor.next(nonce=move.cursor.nonce if move.cursor.outcome else nonce())
+        cursor = move.cursor if move.cursor.outcome else move.cursor.next(nonce=nonce())
         successors = () if move.send is None else (publication(claim.keys, cursor, move.send),)
         while True:
             write = Write(claim.keys.cursor, cursor.encode(), claim.revision, move.due, move.ttl)
             try:
-                return await self._settle_once(claim, cursor, successors, (write, *writes))
+                return await patiently(
+                    self._settle_once, self._env.clock, "committing a hop", claim, cursor, successors, (write, *writes)
+                )
             except RevisionConflict:
                 if not await self._still_mine(claim):
                     return await self._settle(claim.delivery)
@@ -47,14 +49,11 @@ class SharedProtocol(StoredProtocol):
     async def _settle_once(
         self, claim: Claim, cursor: Cursor, successors: tuple[Publication, ...], writes: tuple[Write, ...]
     ) -> None:
-        async def settle() -> None:
-            try:
-                await claim.delivery.settle(*successors, writes=writes)
-            except (OutcomeUnknown, LeaseLost, RevisionConflict):
-                if not await self._landed(claim, cursor):
-                    raise
-
-        await patiently(settle, self._env.clock, "committing a hop")
+        try:
+            await claim.delivery.settle(*successors, writes=writes)
+        except (OutcomeUnknown, LeaseLost, RevisionConflict):
+            if not await self._landed(claim, cursor):
+                raise
 
     async def _landed(self, claim: Claim, cursor: Cursor) -> bool:
         entry = await self._store.get(claim.keys.cursor)

@@ -47,7 +47,7 @@ class StoredProtocol(HopProtocol):
 
     async def claim(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> Claim | None:
         while True:
-            entry = await patiently(lambda: self._store.get(keys.cursor), self._env.clock, "reading a cursor")
+            entry = await patiently(self._store.get, self._env.clock, "reading a cursor", keys.cursor)
             cursor = Cursor.decode(entry.value) if entry else None
             decision = decide(cursor, opened.slip.seq, opened.heads, self._env.now())
             if decision.action is Action.FORK:
