@@ -1,0 +1,49 @@
+"""The little of redis-py and hiredis that is used, with types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias, cast
+
+import hiredis
+from redis.asyncio.connection import AbstractConnection
+
+Reply: TypeAlias = Any
+"""An answer as redis-py gives it: ``bytes``, ``int``, ``None`` or a list of such."""
+Argument: TypeAlias = bytes | str | int | float
+"""A part of a command."""
+
+
+class Connection(Protocol):
+    """A connection of redis-py, without retries, pools and time-outs."""
+
+    async def connect(self) -> None:
+        """Connect and log in."""
+
+    async def send_packed_command(self, command: bytes, check_health: bool = True) -> None:
+        """Send what ``pack`` made."""
+
+    async def send_command(self, *args: str) -> None:
+        """Send a command."""
+
+    async def read_response(self, disable_decoding: bool = False, *, disconnect_on_error: bool = True) -> Reply:
+        """The next answer; raises it if it is an error."""
+
+    async def disconnect(self, nowait: bool = False) -> None:
+        """Hang up."""
+
+
+pack = cast("Callable[[tuple[Argument, ...]], bytes]", getattr(hiredis, "pack_command"))  # noqa: B009 - its type is wrong
+
+
+def typed(connection: AbstractConnection) -> Connection:
+    """A connection of redis-py, whose annotations are incomplete, as what it is."""
+    return cast("Connection", connection)
+
+
+def cut(connection: Connection) -> None:
+    """Hang up at once, from wherever: what a dead peer has not taken is of no use."""
+    inner = cast("Any", connection)
+    if (writer := inner._writer) is not None:
+        writer.transport.abort()
+    inner._close()

@@ -1,0 +1,104 @@
+-- Leases up to <limit> messages: first those whose lease ended or that were given back, then new ones.
+-- ARGV: owner, limit, lease ms (should the queue be new), kind (likewise), queues, the first one first.
+-- Answers: ms until something may become ready (-1: unknown), then per message: queue, lease, message.
+-- The first command that writes is never one that Redis refuses for want of memory (XREADGROUP, ZREM): work in
+-- progress goes on when 'maxmemory' is reached.
+local owner, left, declared, kind = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local out = {-1}
+
+local function hand_out(queue, lease, message)
+  out[#out + 1] = queue
+  out[#out + 1] = lease
+  out[#out + 1] = message
+  left = left - 1
+end
+
+local function take_back(queue, leases, ends)
+  for _, old in ipairs(call('ZRANGEBYSCORE', leases, '-inf', number(now), 'LIMIT', 0, left)) do
+    local entry, deliveries = string.match(old, '^(%S+) (%d+)')
+    local found = entry and redis.pcall('XRANGE', P .. ':q:' .. queue, entry, entry) or {}
+    call('ZREM', leases, old)
+    if found[1] and not found.err then
+      local lease = entry .. ' ' .. (deliveries + 1) .. ' ' .. owner
+      call('ZADD', leases, ends, lease)
+      hand_out(queue, lease, message_of(entry, found[1][2]))
+    end
+  end
+end
+
+local function read_new(queue)
+  local stream = P .. ':q:' .. queue
+  local read = redis.pcall('XREADGROUP', 'GROUP', 'w', 'w', 'COUNT', left, 'NOACK', 'STREAMS', stream, '>')
+  if read and read.err then
+    if not string.find(read.err, 'NOGROUP', 1, true) then error(read.err, 0) end
+    make_stream(queue)
+    read = call('XREADGROUP', 'GROUP', 'w', 'w', 'COUNT', left, 'NOACK', 'STREAMS', stream, '>')
+  end
+  return read and read[1][2] or {}
+end
+
+local function take_new(queue, leases, ends)
+  local fresh = {}
+  for _, item in ipairs(read_new(queue)) do
+    local lease = item[1] .. ' 1 ' .. owner
+    fresh[#fresh + 1] = ends
+    fresh[#fresh + 1] = lease
+    hand_out(queue, lease, message_of(item[1], item[2]))
+  end
+  for i = 1, #fresh, 2000 do call('ZADD', leases, unpack(fresh, i, math.min(i + 1999, #fresh))) end
+end
+
+local function move_due(queue)
+  local waiting = P .. ':d:' .. queue
+  local due = call('ZRANGEBYSCORE', waiting, '-inf', number(now), 'LIMIT', 0, left)
+  for _, member in ipairs(due) do
+    call('ZREM', waiting, member)
+    call('XADD', P .. ':q:' .. queue, '*', 'm', string.sub(member, 17))
+  end
+end
+
+local function lease_of(queue)
+  local lease, known = meta_of(queue)
+  if lease and lease > 0 then return lease end
+  set_meta(queue, tonumber(declared), lease and known or kind) -- the server lost its data
+  return tonumber(declared)
+end
+
+local function next_change(queue)
+  for _, of in ipairs({':l:', ':d:'}) do
+    local first = call('ZRANGE', P .. of .. queue, 0, 0, 'WITHSCORES')
+    if first[2] then
+      local wait = math.max(0, math.ceil(tonumber(first[2]) - now))
+      if out[1] < 0 or wait < out[1] then out[1] = wait end
+    end
+  end
+end
+
+-- Whoever leaves something behind wakes the next one who waits.
+local function leave_word(queue)
+  local leases = P .. ':l:' .. queue
+  if call('ZCOUNT', P .. ':d:' .. queue, '-inf', number(now + 1000)) > 0 then
+    ring(queue)
+  elseif left == 0 then
+    local held = call('ZCARD', leases) - call('ZCOUNT', leases, '-inf', number(now))
+    if redis.pcall('XLEN', P .. ':q:' .. queue) ~= held then ring(queue) end
+  end
+end
+
+for i = 5, #ARGV do
+  local queue = ARGV[i]
+  if left > 0 then
+    local leases = P .. ':l:' .. queue
+    local ends = number(now + lease_of(queue))
+    take_back(queue, leases, ends)
+    if left > 0 then
+      move_due(queue)
+      take_new(queue, leases, ends)
+    end
+  end
+end
+local found = #out > 1
+for i = 5, #ARGV do
+  if found then leave_word(ARGV[i]) else next_change(ARGV[i]) end
+end
+return out

@@ -1,0 +1,129 @@
+"""All watchers of a process, told of changes over one connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Final
+
+from redis import exceptions as client
+
+from paigeant.errors import PaigeantError
+
+from .client import Connection, Reply
+
+if TYPE_CHECKING:
+    from .server import Server
+
+_log = logging.getLogger("paigeant.redis")
+_PING: Final = 5.0
+"""Seconds between signs of life asked of the server."""
+_PAUSES: Final = 0.05, 2.0
+"""Seconds between attempts to connect: the first and the longest."""
+
+
+class Watches:
+    """Events by key, set when the entry may have changed.
+
+    One connection serves them all; it is made for the first. What is missed while it is away does not
+    matter: every subscription that stands wakes its watchers, who read again.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._events: dict[str, set[asyncio.Event]] = {}
+        self._standing: set[str] = set()
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def watching(self, key: str) -> Generator[asyncio.Event]:
+        """An event, set once the subscription stands and after each change."""
+        event = asyncio.Event()
+        self._events.setdefault(key, set()).add(event)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="paigeant redis watches")
+        if key in self._standing:
+            event.set()
+        self._wanted.set()
+        try:
+            yield event
+        finally:
+            self._events[key].discard(event)
+            if not self._events[key]:
+                del self._events[key]
+                self._wanted.set()
+
+    async def close(self) -> None:
+        """Stop, and wake all, who will find the store closed."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+        for key in list(self._events):
+            self._wake(key)
+
+    def _wake(self, key: str) -> None:
+        for event in self._events.get(key, ()):
+            event.set()
+
+    async def _run(self) -> None:
+        pause, longest = _PAUSES
+        while True:
+            try:
+                connection = await self._server.dialer.dial()
+                try:
+                    await self._serve(connection)
+                finally:
+                    self._standing.clear()
+                    await connection.disconnect(nowait=True)
+            except (PaigeantError, client.RedisError, OSError) as exc:
+                _log.warning("changes of entries are not heard of; connecting again in %g s: %s", pause, exc)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, longest)
+
+    async def _serve(self, connection: Connection) -> None:
+        asking = asyncio.create_task(self._subscribe(connection))
+        try:
+            await self._listen(connection)
+        finally:
+            asking.cancel()
+            await asyncio.wait([asking])
+            if not asking.cancelled():
+                asking.exception()  # it could not send: the listener has noticed, too
+
+    async def _subscribe(self, connection: Connection) -> None:
+        """Keep the subscriptions equal to what is watched."""
+        asked: set[str] = set()
+        sharded = "S" if self._server.sharded else ""
+        while True:
+            self._wanted.clear()
+            wanted = set(self._events)
+            for verb, keys in (("SUBSCRIBE", wanted - asked), ("UNSUBSCRIBE", asked - wanted)):
+                if keys:
+                    await connection.send_command(sharded + verb, *map(self._channel, keys))
+            self._standing &= wanted
+            asked = wanted
+            try:
+                async with asyncio.timeout(_PING):
+                    await self._wanted.wait()
+            except TimeoutError:
+                await connection.send_command("PING")
+
+    def _channel(self, key: str) -> str:
+        return f"{self._server.prefix}:w:{key}"
+
+    async def _listen(self, connection: Connection) -> None:
+        start = len(self._channel(""))
+        while True:
+            async with asyncio.timeout(_PING + self._server.settings.timeout):
+                told: Reply = await connection.read_response(disable_decoding=True)
+            kind: bytes = told[0]
+            key = told[1].decode()[start:] if told[1] else ""
+            if kind.endswith(b"message"):
+                self._wake(key)
+            elif kind in (b"subscribe", b"ssubscribe"):
+                self._standing.add(key)
+                self._wake(key)
