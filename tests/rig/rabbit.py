@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rig import versions
+from rig.certificates import Certificates
 from rig.packages import Installation, Unavailable
 from rig.ports import HOST, free_port
 from rig.processes import Program
@@ -18,7 +19,7 @@ from rig.server import BrokerError, Server
 
 COOKIE = "paigeant"
 GREETING = b"AMQP\x00\x00\x09\x01"
-SLOW = 5.0
+SLOW = 2.0
 """Seconds for the server to answer a first frame."""
 CONTROL = 60.0
 """Seconds for a command of rabbitmqctl."""
@@ -77,24 +78,21 @@ class RabbitServer(Server):
         config: Mapping[str, Any] | None = None,
         installation: Installation | None = None,
         port: int | None = None,
+        tls: Certificates | None = None,
         mapper: PortMapper | None = None,
     ) -> None:
-        super().__init__(directory, config=config, installation=installation, port=port)
+        super().__init__(directory, config=config, installation=installation, port=port, tls=tls)
         self._mapper = mapper or PortMapper(directory, self.installation)
         self._own_mapper = mapper is None
         self._node_port = 0
 
     @classmethod
-    def install(cls) -> Installation:
+    def install(cls, tls: bool) -> Installation:
         return versions.RABBIT["rabbitmq-3.10"]()
 
     @property
     def url(self) -> str:
-        return f"amqp://guest:guest@{self.host}:{self.port}/"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"PAIGEANT_TRANSPORT": "rabbitmq", "PAIGEANT_RABBITMQ_URL": self.url}
+        return f"amqp{'s' if self.tls else ''}://guest:guest@{self.host}:{self.port}/"
 
     @property
     def node(self) -> str:
@@ -132,8 +130,6 @@ class RabbitServer(Server):
     def _variables(self) -> dict[str, str]:
         return {
             "RABBITMQ_NODENAME": self.node,
-            "RABBITMQ_NODE_IP_ADDRESS": self.host,
-            "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(self._node_port),
             "RABBITMQ_MNESIA_BASE": str(self.data),
             "RABBITMQ_LOG_BASE": str(self.directory),
@@ -153,7 +149,7 @@ class RabbitServer(Server):
     def _command(self) -> list[str]:
         self._node_port = free_port()
         settings = {
-            "listeners.tcp.1": f"{self.host}:{self.port}",
+            **self._listening(),
             "disk_free_limit.absolute": "50MB",
             "log.console.level": "info",
             **self.config,
@@ -167,7 +163,19 @@ class RabbitServer(Server):
             cookie.chmod(0o400)
         return [str(self.installation.path / "rabbitmq-server")]
 
+    def _listening(self) -> dict[str, object]:
+        where = f"{self.host}:{self.port}"
+        if self.tls is None:
+            return {"listeners.tcp.1": where}
+        return {
+            "listeners.tcp": "none",
+            "listeners.ssl.1": where,
+            "ssl_options.cacertfile": self.tls.authority,
+            "ssl_options.certfile": self.tls.certificate,
+            "ssl_options.keyfile": self.tls.key,
+        }
+
     def _answers(self) -> bool:
-        with socket.create_connection((self.host, self.port), SLOW) as connection:
+        with self._connect(SLOW) as connection:
             connection.sendall(GREETING)
             return connection.recv(1) == b"\x01"  # a method frame: Connection.Start

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from rig.certificates import Certificates
 from rig.packages import Installation
 from rig.ports import HOST, free_port
 from rig.processes import Program
@@ -32,6 +34,7 @@ class Server(ABC):
     :param config: settings of the server itself, over those of the rig.
     :param installation: its program; by default the newest that needs no download.
     :param port: where it listens; by default a free one, the same over all restarts.
+    :param tls: serve TLS only, with this certificate.
     """
 
     name: str
@@ -45,9 +48,10 @@ class Server(ABC):
         config: Mapping[str, Any] | None = None,
         installation: Installation | None = None,
         port: int | None = None,
+        tls: Certificates | None = None,
     ) -> None:
-        self.directory, self.config = directory, dict(config or {})
-        self.installation = installation or self.install()
+        self.directory, self.config, self.tls = directory, dict(config or {}), tls
+        self.installation = installation or self.install(tls is not None)
         self.host, self.port = HOST, port or 0
         self._fixed = port is not None
         self._program: Program | None = None
@@ -55,8 +59,8 @@ class Server(ABC):
 
     @classmethod
     @abstractmethod
-    def install(cls) -> Installation:
-        """The program used by default, fetched if need be."""
+    def install(cls, tls: bool) -> Installation:
+        """The program used by default, fetched if need be; one that can serve TLS, if so wanted."""
 
     @property
     @abstractmethod
@@ -64,9 +68,11 @@ class Server(ABC):
         """Where clients find it."""
 
     @property
-    @abstractmethod
     def environment(self) -> dict[str, str]:
         """Settings that make Paigeant use it."""
+        prefix = f"PAIGEANT_{self.name.upper()}"
+        trust = {f"{prefix}_TLS_CA": str(self.tls.authority)} if self.tls else {}
+        return {"PAIGEANT_TRANSPORT": self.name, f"{prefix}_URL": self.url, **trust}
 
     @abstractmethod
     def _command(self) -> list[str]:
@@ -137,6 +143,14 @@ class Server(ABC):
         if self.running:
             raise BrokerError(f"{self.name} on port {self.port} still runs: stop() or kill() it before wipe()")
         shutil.rmtree(self.data, ignore_errors=True)
+
+    def _connect(self, seconds: float) -> socket.socket:
+        """As a client does, with TLS if it serves that."""
+        plain = socket.create_connection((self.host, self.port), seconds)
+        if self.tls is None:
+            return plain
+        with plain:
+            return self.tls.client().wrap_socket(plain, server_hostname=self.host)
 
     def _running(self) -> Program:
         if self._program is None:
