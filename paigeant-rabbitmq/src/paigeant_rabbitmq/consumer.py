@@ -1,0 +1,305 @@
+"""Receiving: the broker pushes what can be started, and what is not started soon goes back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Iterable
+from time import time
+from typing import TypeVar
+
+from aiormq.abc import AbstractChannel
+from pamqp import commands
+
+from paigeant.abc import Consumer, Delivery
+from paigeant.errors import BackendClosed, ConfigurationError, LeaseLost, PaigeantError
+
+from . import errors, frames
+from .delivery import Outbound, RabbitMQDelivery
+from .lane import Grip, Lane
+from .link import Line, Link
+from .received import read
+from .settings import RabbitMQSettings
+from .topology import Topology
+
+_T = TypeVar("_T")
+log = logging.getLogger("paigeant.rabbitmq")
+
+LINGER = 0.5
+"""Seconds that a message may wait here for a free slot; then others shall have it."""
+_FIRST, _LONGEST = 0.1, 5.0
+
+
+class RabbitMQConsumer(Consumer):
+    """One channel, a subscription for each queue, and one task that tends them.
+
+    :param expires: see ``Transport.consume``.
+    """
+
+    def __init__(
+        self,
+        outbound: Outbound,
+        link: Link,
+        topology: Topology,
+        settings: RabbitMQSettings,
+        queues: Iterable[str],
+        expires: float | None,
+    ) -> None:
+        self._outbound, self._link, self._topology, self._settings = outbound, link, topology, settings
+        self._lanes = [Lane(name, topology.queue(name)) for name in queues]
+        self._expires = expires
+        self._pushing: dict[bytes, tuple[Lane, Grip]] = {}
+        self._buffer: deque[RabbitMQDelivery] = deque()
+        self._waiting: dict[asyncio.Future[None], int] = {}
+        self._news = asyncio.Event()
+        self._idle = self._stale = self._closed = self._gone = False
+        self._most = 1
+        self._line: Line | None = None
+        self._channel: AbstractChannel | None = None
+        self._linger: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._returning: set[asyncio.Task[None]] = set()
+        self._tender: asyncio.Task[None] | None = None
+
+    async def open(self, lease: float) -> None:
+        """Declare the queues and begin.
+
+        :raises ConfigurationError: a queue exists with other arguments or another lease.
+        """
+        for lane in self._lanes:
+            if self._expires is None:
+                await self._topology.keep_lease(lane.name, lease)
+            await self._topology.consume_queue(lane.name, self._expires)
+        self._tender = asyncio.create_task(self._tend(), name="paigeant rabbitmq consumer")
+
+    async def receive(self, limit: int) -> list[Delivery]:
+        """See ``Consumer.receive``."""
+        if limit < 1:
+            raise ConfigurationError(f"receive needs a limit of at least 1, not {limit!r}")
+        self._most = max(self._most, limit)
+        while True:
+            self._check()
+            if found := self._take(limit):
+                return found
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._waiting[waiter] = limit
+            if self._channel is None or any(lane.wants(limit) for lane in self._lanes):
+                self._news.set()
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                del self._waiting[waiter]
+                self._stop_pushing()
+                raise
+            del self._waiting[waiter]
+
+    async def close(self) -> None:
+        """Stop; what is not settled goes back to its queue with the channel."""
+        self._closed = True
+        self._wake()
+        self._end_grips()
+        tasks = [task for task in (self._tender, *self._returning) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    # -- what the broker sends
+
+    def on_message(self, method: bytes, header: bytes, body: bytes, returned: bool) -> None:
+        name, tag, redelivered = frames.read_deliver(method)
+        lane, grip = self._pushing[name]
+        grip.unsettled += 1
+        counted = self._settings.queue_type == "quorum"
+        message, due, deliveries = read(header, body, redelivered=redelivered, counted=counted)
+        delivery = RabbitMQDelivery(self._outbound, grip, tag, lane.name, message, deliveries, due)
+        if due and (early := due / 1000 - time()) > 0:
+            return self._give_back(delivery, early)
+        delivery.arrived = self._loop.time()
+        self._buffer.append(delivery)
+        if self._waiting:
+            self._wake()
+        if self._linger is None:
+            self._linger = self._loop.call_later(LINGER, self._look)
+        return None
+
+    def on_confirm(self, tag: int, multiple: bool, stored: bool) -> None:
+        """Nothing is published on this channel."""
+
+    def on_close(self) -> None:
+        self._gone = True
+        self._end_grips()
+        self._news.set()
+
+    def _on_cancel(self, frame: commands.Basic.Cancel | commands.Basic.CancelOk) -> None:
+        """The broker ended a subscription: its queue was deleted or moved, or a delivery was held for too long."""
+        for lane in self._lanes:
+            if lane.tag == frame.consumer_tag:
+                log.warning("RabbitMQ no longer sends messages of queue %r; subscribing again", lane.name)
+                lane.end()
+                self._topology.forget(lane.entity)
+                self._buffer = deque(one for one in self._buffer if one.held)
+        self._news.set()
+
+    # -- the buffer
+
+    def _take(self, limit: int) -> list[Delivery]:
+        buffer = self._buffer
+        if len(buffer) <= limit:
+            found: list[Delivery] = list(buffer)
+            buffer.clear()
+            return found
+        return [buffer.popleft() for _ in range(limit)]
+
+    def _wake(self) -> None:
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _look(self) -> None:
+        """Has something waited for too long?"""
+        self._linger = None
+        if not self._buffer:
+            return
+        left = self._buffer[0].arrived + LINGER - self._loop.time()
+        if left <= 0:
+            self._stale = True
+            self._news.set()
+        self._linger = self._loop.call_later(max(left, 0.01) if left > 0 else LINGER, self._look)
+
+    def _stop_pushing(self) -> None:
+        """Nobody waits: nothing shall be leased to us."""
+        if not self._waiting and not self._closed:
+            self._idle = True
+            self._news.set()
+
+    def _give_back(self, delivery: RabbitMQDelivery, delay: float) -> None:
+        task = asyncio.ensure_future(self._returned(delivery, delay))
+        self._returning.add(task)
+        task.add_done_callback(self._returning.discard)
+
+    async def _returned(self, delivery: RabbitMQDelivery, delay: float) -> None:
+        """As a copy that does not count this receipt; if that cannot be had, simply back."""
+        try:
+            await delivery.give_back(delay, (delivery.deliveries or 1) - 1)
+        except LeaseLost:
+            pass
+        except PaigeantError as exc:
+            log.warning("a message of queue %r could not be put back (%s); the broker will", delivery.queue, exc)
+            await asyncio.sleep(1.0)
+            delivery.requeue()
+
+    # -- the task
+
+    async def _tend(self) -> None:
+        pause = _FIRST
+        while True:
+            line = await self._link.line(None)
+            since = self._loop.time()
+            try:
+                await self._serve(line)
+            except (*errors.TRANSIENT, PaigeantError) as exc:
+                if self._closed:
+                    return
+                problem = errors.calling(exc, str(line.address), f"consuming {', '.join(self._names())}")
+                log.warning("%s; trying again", problem)
+            finally:
+                await self._leave()
+            pause = _FIRST if self._loop.time() - since > _LONGEST else min(2 * pause, _LONGEST)
+            await asyncio.sleep(pause)
+
+    async def _serve(self, line: Line) -> None:
+        if self._line is not None:  # a second line: what was declared may have gone with the first
+            for lane in self._lanes:
+                await self._topology.consume_queue(lane.name, self._expires)
+        self._line, self._gone = line, False
+        self._channel = channel = await self._timed(line.channel(self))
+        channel.on_consumer_cancel_callbacks.add(self._on_cancel)
+        closing = channel.closing
+        while True:
+            if self._gone:
+                await asyncio.wait([closing], timeout=self._settings.timeout)
+                reason = closing.exception() if closing.done() and not closing.cancelled() else None
+                raise reason or ConnectionError("the connection was lost")
+            await self._adjust(channel)
+            await self._news.wait()
+            self._news.clear()
+
+    async def _adjust(self, channel: AbstractChannel) -> None:
+        """Subscribe to what is wanted, unsubscribe from what is not."""
+        if self._waiting:
+            self._idle = self._stale = False
+            limit = max(self._waiting.values())
+            for lane in self._lanes:
+                if lane.wants(limit):
+                    await self._subscribe(channel, lane, limit)
+        elif self._idle or self._stale:
+            full = {one.queue for one in self._buffer}
+            stopped = [lane for lane in self._lanes if self._idle or lane.name in full]
+            self._idle = self._stale = False
+            for lane in stopped:
+                await self._unsubscribe(channel, lane)
+            if not self._waiting:
+                self._return_buffered({lane.name for lane in stopped})
+
+    def _return_buffered(self, queues: set[str]) -> None:
+        kept: deque[RabbitMQDelivery] = deque()
+        for delivery in self._buffer:
+            if delivery.queue in queues:
+                self._give_back(delivery, 0.0)
+            else:
+                kept.append(delivery)
+        self._buffer = kept
+
+    async def _subscribe(self, channel: AbstractChannel, lane: Lane, limit: int) -> None:
+        assert self._line is not None
+        prefetch = lane.next_prefetch(limit, self._most)
+        await self._unsubscribe(channel, lane)
+        if not self._topology.knows(lane.entity):
+            await self._topology.consume_queue(lane.name, self._expires)
+        grip = Grip(self._line.wire, channel.number)
+        self._pushing[grip.name.encode()] = lane, grip
+        lane.subscribe(grip, prefetch)
+        await self._timed(channel.basic_qos(prefetch_count=prefetch))
+        await self._timed(channel.basic_consume(lane.entity, _unused, consumer_tag=grip.name))
+
+    async def _unsubscribe(self, channel: AbstractChannel, lane: Lane) -> None:
+        if tag := lane.unsubscribe():
+            await self._timed(channel.basic_cancel(tag))
+            self._pushing.pop(tag.encode(), None)
+
+    async def _timed(self, call: Awaitable[_T]) -> _T:
+        async with asyncio.timeout(self._settings.timeout):
+            return await call
+
+    async def _leave(self) -> None:
+        """Give up the channel; the broker takes back what was not settled."""
+        self._end_grips()
+        channel, self._channel = self._channel, None
+        if channel is None or self._line is None:
+            return
+        self._line.wire.sinks.pop(channel.number, None)
+        try:
+            async with asyncio.timeout(1.0):
+                await channel.close(None)
+        except errors.TRANSIENT:
+            pass  # closed by the broker already, or with the connection
+
+    def _end_grips(self) -> None:
+        for lane in self._lanes:
+            lane.end()
+        self._pushing.clear()
+        self._buffer.clear()
+
+    def _names(self) -> list[str]:
+        return [repr(lane.name) for lane in self._lanes]
+
+    def _check(self) -> None:
+        if self._closed:
+            raise BackendClosed("the consumer was closed")
+        self._outbound.check()
+
+
+async def _unused(message: object) -> None:
+    """Messages come through the sink."""

@@ -1,0 +1,120 @@
+"""Errors of the client library, as errors of Paigeant. The only place that knows both."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+
+from aiormq import exceptions as amqp
+from pamqp.exceptions import PAMQPException
+
+from paigeant.errors import (
+    BackendError,
+    BackendUnavailable,
+    ConfigurationError,
+    MessageTooLarge,
+    OutcomeUnknown,
+    PaigeantError,
+)
+
+_SETTING = "PAIGEANT_RABBITMQ_URL"
+_OTHER_ARGUMENTS = re.compile(r"inequivalent arg '(?P<arg>[^']*)' for queue '(?P<queue>[^']*)'.*", re.DOTALL)
+
+TRANSIENT: tuple[type[BaseException], ...] = (
+    OSError,
+    asyncio.TimeoutError,
+    amqp.AMQPError,
+    PAMQPException,
+    RuntimeError,
+)
+"""Every error of the library and of the network that may come out of a call."""
+
+
+def connecting(exc: BaseException, where: str) -> PaigeantError:
+    """Why there is no connection to ``where`` (host and port, without credentials)."""
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return ConfigurationError(
+            f"RabbitMQ at {where}: its certificate is not accepted ({exc.verify_message}); name the authority that "
+            "signed it in PAIGEANT_RABBITMQ_TLS_CA"
+        )
+    if isinstance(exc, ssl.SSLError):
+        return ConfigurationError(
+            f"RabbitMQ at {where}: no TLS there ({exc.reason or exc}); use amqp:// in {_SETTING}, or the port of amqps "
+            "(5671 by default)"
+        )
+    if isinstance(exc, (amqp.ProbableAuthenticationError, amqp.AuthenticationError)):
+        return ConfigurationError(
+            f"RabbitMQ at {where}: user or password is wrong (ACCESS_REFUSED); correct {_SETTING}, "
+            "PAIGEANT_RABBITMQ_USERNAME or PAIGEANT_RABBITMQ_PASSWORD. 'guest' may connect from localhost only"
+        )
+    if isinstance(exc, (amqp.ConnectionNotAllowed, amqp.ConnectionClosed)) and "530" in _text(exc) + str(exc.args):
+        return ConfigurationError(
+            f"RabbitMQ at {where}: the virtual host does not exist, or the user has no rights in it ({_text(exc)}); correct "
+            f"the path of {_SETTING} or PAIGEANT_RABBITMQ_VHOST, or run: rabbitmqctl set_permissions -p VHOST USER "
+            "'^paigeant\\.' '^(paigeant\\.|amq\\.default$)' '^paigeant\\.'"
+        )
+    if isinstance(exc, (amqp.ProtocolSyntaxError, amqp.IncompatibleProtocolError, PAMQPException, ValueError)):
+        return ConfigurationError(
+            f"{where} does not speak AMQP 0.9.1 ({_text(exc)}); is it the port of another protocol, or of TLS? See {_SETTING}"
+        )
+    what = "no answer" if isinstance(exc, asyncio.TimeoutError) else _text(exc)
+    return BackendUnavailable(f"RabbitMQ at {where} is not reached ({what}); is it running, and is {_SETTING} right?")
+
+
+def calling(exc: BaseException, where: str, what: str, *, sent: bool = False) -> PaigeantError:
+    """Why a call failed.
+
+    :param what: the call, for people, such as ``declaring queue 'x'``.
+    :param sent: a write was on its way, whose fate is unknown if the connection broke.
+    """
+    if isinstance(exc, PaigeantError):
+        return exc
+    text = _text(exc)
+    if isinstance(exc, amqp.ChannelPreconditionFailed):
+        return _precondition(text, where, what, sent=sent)
+    if isinstance(exc, amqp.ChannelAccessRefused):
+        return ConfigurationError(
+            f"RabbitMQ at {where} refuses {what}: {text}; give the user its rights: rabbitmqctl set_permissions -p VHOST USER "
+            "'^paigeant\\.' '^(paigeant\\.|amq\\.default$)' '^paigeant\\.'"
+        )
+    if isinstance(exc, amqp.ChannelLockedResource):
+        return ConfigurationError(
+            f"RabbitMQ at {where} refuses {what}: {text}; end the connection that owns it exclusively"
+        )
+    if isinstance(exc, (amqp.ConnectionNotImplemented, amqp.MethodNotImplemented)):
+        return ConfigurationError(f"RabbitMQ at {where} cannot do {what}: {text}; RabbitMQ 3.10 or newer is needed")
+    if isinstance(exc, asyncio.TimeoutError):
+        text = "no answer in time; see PAIGEANT_RABBITMQ_TIMEOUT"
+    elif isinstance(exc, amqp.ConnectionResourceError):
+        text += "; the broker lacks resources"
+    kind: type[BackendError] = OutcomeUnknown if sent else BackendUnavailable
+    return kind(f"RabbitMQ at {where}, {what}: {text}")
+
+
+def _precondition(text: str, where: str, what: str, *, sent: bool) -> PaigeantError:
+    if found := _OTHER_ARGUMENTS.search(text):
+        return ConfigurationError(
+            f"queue {found['queue']!r} at RabbitMQ {where} exists with another {found['arg']!r} ({found[0]}); set "
+            "PAIGEANT_RABBITMQ_QUEUE_TYPE to what it is, or let it run empty and delete it: rabbitmqctl delete_queue "
+            f"{found['queue']}"
+        )
+    if "larger than configured max size" in text or "message size" in text:
+        return MessageTooLarge(
+            f"RabbitMQ at {where} refuses {what}: {text}; lower PAIGEANT_RABBITMQ_MAX_MESSAGE to its limit"
+        )
+    if "timed out" in text:
+        return BackendUnavailable(
+            f"RabbitMQ at {where}, {what}: {text}; raise consumer_timeout of the broker above the longest activity, or use a "
+            "state store (PAIGEANT_STATE_STORE)"
+        )
+    kind: type[BackendError] = OutcomeUnknown if sent else BackendError
+    return kind(f"RabbitMQ at {where} refuses {what}: {text}")
+
+
+def _text(exc: BaseException) -> str:
+    """What the server or the system said, without the client's wrapping."""
+    if isinstance(exc, OSError) and exc.strerror and not isinstance(exc, amqp.AMQPError):
+        return exc.strerror
+    said = [str(arg) for arg in exc.args if arg is not None and not isinstance(arg, int)]
+    return " ".join(said) or type(exc).__name__

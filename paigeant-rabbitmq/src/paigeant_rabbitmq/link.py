@@ -1,0 +1,265 @@
+"""A connection that is watched over: opened on any of several hosts, and opened again when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aio_pika
+from aiormq.abc import AbstractChannel
+from aiormq.connection import TransportFactory
+from yarl import URL
+
+from paigeant.errors import BackendClosed, BackendUnavailable, ConfigurationError, PaigeantError
+
+from . import errors
+from .settings import Address, Place, RabbitMQSettings
+from .wire import Sink, Wire, WireWriter
+
+log = logging.getLogger("paigeant.rabbitmq")
+
+_FIRST, _LONGEST = 0.05, 5.0
+_GOODBYE = 2.0
+"""Seconds that the broker has to answer when a connection is closed."""
+
+
+class _Opened(TransportFactory):
+    """Hands the library a stream that is open already."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._streams = reader, writer
+
+    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return self._streams
+
+
+class Line:
+    """One open connection, until it is lost."""
+
+    def __init__(self, connection: aio_pika.Connection, wire: Wire, address: Address) -> None:
+        self._connection, self.wire, self.address = connection, wire, address
+        assert connection.transport is not None
+        self._under = connection.transport.connection
+        self.lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        self._under.closing.add_done_callback(self._on_closing)
+        wire.on_lost = self._on_lost
+
+    @property
+    def server(self) -> dict[str, Any]:
+        """What the broker says of itself: ``version``, ``product``, ``cluster_name``."""
+        return dict(self._under.server_properties)
+
+    @property
+    def frame_max(self) -> int:
+        return int(self._under.connection_tune.frame_max) or 131_072
+
+    @property
+    def alive(self) -> bool:
+        return not self.lost.done() and not self.wire.lost
+
+    async def channel(self, sink: Sink | None = None, *, confirms: bool = False) -> AbstractChannel:
+        """A new channel; with a sink, its messages and confirms go there."""
+        channel = await self._under.channel(publisher_confirms=confirms)
+        if sink is not None:
+            self.wire.sinks[channel.number] = sink
+        return channel
+
+    async def close(self) -> None:
+        """Say goodbye, or cut it."""
+        try:
+            async with asyncio.timeout(_GOODBYE):
+                await self._connection.close()
+        except (*errors.TRANSIENT, asyncio.CancelledError) as exc:
+            if isinstance(exc, asyncio.CancelledError):
+                raise
+        finally:
+            self.wire.abort()
+
+    def _on_closing(self, closing: asyncio.Future[Any]) -> None:
+        self._on_lost(None if closing.cancelled() else closing.exception())
+
+    def _on_lost(self, exc: BaseException | None) -> None:
+        if not self.lost.done():
+            self.lost.set_result(exc)
+
+
+class Link:
+    """Keeps one line open.
+
+    :param name: shown by the broker's management.
+    """
+
+    def __init__(self, place: Place, settings: RabbitMQSettings, name: str) -> None:
+        self.place, self._settings, self._name = place, settings, name
+        self._line: Line | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._failure: PaigeantError | None = None
+        self._closed = False
+        self.blocked: str | None = None
+        self.unblocked = asyncio.Event()
+        self.unblocked.set()
+
+    @property
+    def where(self) -> str:
+        """For people: the host of the present line, or all of them."""
+        return str(self._line.address if self._line else ",".join(map(str, self.place.addresses)))
+
+    async def open(self) -> None:
+        """Connect for the first time.
+
+        :raises BackendUnavailable: no host is reached.
+        :raises ConfigurationError: the settings are wrong.
+        """
+        line = await self._connect()
+        self._keeper = asyncio.create_task(self._keep(line), name=f"paigeant rabbitmq {self._name}")
+
+    async def line(self, timeout: float | None) -> Line:
+        """The open line; waits for it while it is being opened again.
+
+        :raises BackendUnavailable: not within ``timeout`` seconds.
+        """
+        if self._line is not None and self._line.alive:
+            return self._line
+        try:
+            async with asyncio.timeout(timeout):
+                while self._line is None or not self._line.alive:
+                    self._check()
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise BackendUnavailable(
+                str(self._failure or f"RabbitMQ at {self.where}: the connection is lost; it is being opened again")
+            ) from self._failure
+        return self._line
+
+    async def close(self) -> None:
+        """End it. What waits for a line is told ``BackendClosed``."""
+        self._closed = True
+        keeper, self._keeper = self._keeper, None
+        self._changed.set()
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.wait([keeper])
+
+    def _check(self) -> None:
+        if self._closed:
+            raise BackendClosed("the RabbitMQ transport is not connected")
+
+    async def _keep(self, line: Line) -> None:
+        try:
+            while True:
+                self._up(line)
+                reason = await asyncio.shield(line.lost)
+                self._down()
+                log.warning("the %s connection to RabbitMQ at %s is lost (%s); opening it again",
+                            self._name, line.address, reason)  # fmt: skip
+                await line.close()
+                line = await self._reconnect()
+                log.info("RabbitMQ at %s is reached again", line.address)
+        finally:
+            self._down()
+            await line.close()
+
+    async def _reconnect(self) -> Line:
+        pause = _FIRST
+        while True:
+            await asyncio.sleep(pause * (0.5 + random.random() / 2))
+            pause = min(2 * pause, _LONGEST)
+            try:
+                return await self._connect()
+            except PaigeantError as exc:
+                if str(exc) != str(self._failure):
+                    log.warning("%s", exc)
+                self._failure = exc
+
+    def _up(self, line: Line) -> None:
+        self._line, self._failure = line, None
+        line.wire.on_blocked = self._on_blocked
+        self._changed.set()
+
+    def _down(self) -> None:
+        self._line = None
+        self._on_blocked(None)
+        self._changed.set()
+
+    def _on_blocked(self, reason: str | None) -> None:
+        self.blocked = reason
+        if reason is None:
+            self.unblocked.set()
+        else:
+            log.warning("RabbitMQ at %s takes no messages: %s", self.where, reason)
+            self.unblocked.clear()
+
+    async def _connect(self) -> Line:
+        """Any host that answers; otherwise the error of the last."""
+        addresses = random.sample(self.place.addresses, len(self.place.addresses))
+        for number, address in enumerate(addresses, 1):
+            try:
+                return await self._connect_to(address)
+            except PaigeantError as exc:
+                if number == len(addresses):
+                    raise
+                log.debug("%s", exc)
+        raise BackendUnavailable("no host")  # pragma: no cover - there is at least one
+
+    async def _connect_to(self, address: Address) -> Line:
+        try:
+            async with (
+                asyncio.timeout(self._settings.connect_timeout),
+                self._streams(address) as (reader, writer, wire),
+            ):
+                connection = aio_pika.Connection(
+                    self._url(address), client_properties={"connection_name": f"paigeant {self._name}"}
+                )
+                connection.kwargs["transport_factory"] = _Opened(reader, writer)
+                await connection.connect()
+                wire.start_pulse(self._settings.heartbeat)
+                return Line(connection, wire, address)
+        except (*errors.TRANSIENT, ValueError) as exc:
+            raise errors.connecting(exc, str(address)) from exc
+
+    @contextlib.asynccontextmanager
+    async def _streams(self, address: Address) -> AsyncIterator[tuple[asyncio.StreamReader, WireWriter, Wire]]:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(loop=loop)
+        context = tls(self._settings) if self.place.tls else None
+        transport, wire = await loop.create_connection(lambda: Wire(reader, loop), *address, ssl=context)
+        try:
+            yield reader, WireWriter(wire, transport, reader), wire
+        except BaseException:
+            transport.abort()
+            raise
+
+    def _url(self, address: Address) -> URL:
+        place, options = self.place, {"heartbeat": str(self._settings.heartbeat), "auth": self._settings.auth}
+        return URL.build(
+            scheme="amqps" if place.tls else "amqp",
+            user=place.username,
+            password=place.password.get_secret_value(),
+            host=address.host,
+            port=address.port,
+            path="/" + place.vhost.replace("/", "%2F") if place.vhost != "/" else "/",
+            query=options,
+            encoded=False,
+        )
+
+
+def tls(settings: RabbitMQSettings) -> ssl.SSLContext:
+    """:raises ConfigurationError: a file cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=settings.tls_ca)
+        if settings.tls_cert is not None:
+            context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    except (OSError, ssl.SSLError) as exc:
+        raise ConfigurationError(
+            f"PAIGEANT_RABBITMQ_TLS_CA, _TLS_CERT or _TLS_KEY cannot be used: {exc.strerror or exc}"
+        ) from exc
+    if not settings.tls_verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context

@@ -1,0 +1,234 @@
+"""What is declared on the broker, and how it is named.
+
+``paigeant.<namespace>.<queue>`` are queues of messages; names with ``:`` are ours, since no queue of a user has one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from typing import Any, TypeVar
+
+from aiormq.abc import AbstractChannel
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
+
+from paigeant.errors import ConfigurationError, PaigeantError
+
+from . import errors
+from .link import Line, Link
+from .settings import RabbitMQSettings
+
+T = TypeVar("T")
+
+NEVER_BY_THE_BROKER = 1_000_000
+"""Deliveries after which the broker would drop a message: the core decides that, and RabbitMQ 4 would after 20."""
+_UNUSED = 7 * 86_400.0
+"""Seconds that a temporary queue made by a publication outlives it: messages published later have a time of their own."""
+_MOST_KNOWN = 10_000
+_LONGEST_NAME = 127
+_LEASE = re.compile(r"current is '[^']*:lease=(?P<seconds>[^']*)'")
+
+
+class Topology:
+    """Names, arguments, and what is known to exist.
+
+    :param link: whose channels declare; passive first, so that users without the right to configure can work with queues
+        that somebody else has made.
+    :param known: what is known to exist, shared between the links of a transport.
+    """
+
+    def __init__(self, link: Link, settings: RabbitMQSettings, known: dict[str, None]) -> None:
+        self._link, self._settings, self._known = link, settings, known
+        self._prefix = f"paigeant.{settings.namespace}"
+        self._entities: dict[str, str] = {}
+        self._declaring: dict[str, asyncio.Future[None]] = {}
+
+    # -- names
+
+    def queue(self, name: str) -> str:
+        found = self._entities.get(name)
+        if found is None:
+            found = _fitting(f"{self._prefix}.{name}")
+            if len(self._entities) < _MOST_KNOWN:
+                self._entities[name] = found
+        return found
+
+    def bucket(self, milliseconds: int) -> str:
+        """The exchange and the queue of a delay."""
+        return f"{self._prefix}:delay-{self._settings.queue_type}.{milliseconds}"
+
+    def user_names(self) -> list[str]:
+        """The queues this instance has met."""
+        return [name for name, entity in self._entities.items() if entity in self._known]
+
+    def knows(self, entity: str) -> bool:
+        return entity in self._known
+
+    def forget(self, entity: str) -> None:
+        """It turned out to be gone."""
+        self._known.pop(entity, None)
+
+    # -- declarations
+
+    async def ensure_queue(self, name: str, ttl: float | None) -> None:
+        """Make the queue if it is missing; one with ``ttl`` only for a while (see T28)."""
+        expires = None if ttl is None else ttl + _UNUSED
+        await self._once(self.queue(name), lambda: self._passive_first(self.queue(name), self._work(expires)))
+
+    async def ensure_bucket(self, milliseconds: int) -> None:
+        """Make the exchange and the queue of a delay if they are missing."""
+        name = self.bucket(milliseconds)
+
+        async def declare() -> None:
+            await self._passive_first(name, self._bucket(milliseconds))
+            await self._call(
+                lambda c: c.exchange_declare(name, exchange_type="fanout", durable=True), f"exchange {name!r}"
+            )
+            await self._call(lambda c: c.queue_bind(name, name), f"binding of {name!r}")
+
+        await self._once(name, declare)
+
+    async def consume_queue(self, name: str, expires: float | None) -> None:
+        """Make the queue if it is missing, and see that it is of the configured kind.
+
+        :raises ConfigurationError: it exists with other arguments.
+        """
+        entity = self.queue(name)
+        if expires is not None:
+            await self._passive_first(entity, self._work(max(expires, 1.0)))
+        else:
+            try:
+                await self._declare(entity, self._work(None))
+            except ConfigurationError as exc:
+                if not isinstance(exc.__cause__, ChannelAccessRefused):
+                    raise
+                await self._passive_first(entity, self._work(None))  # we may not make queues: others have to
+        self._note(entity)
+
+    async def keep_lease(self, name: str, lease: float) -> None:
+        """Store the lease beside the queue, or compare it with the stored one (T21).
+
+        A queue has no place for it. An exchange that routes nothing does: RabbitMQ compares its alternate exchange.
+
+        :raises ConfigurationError: another lease is stored.
+        """
+        entity = _fitting(f"{self._prefix}:lease.{name}")
+        arguments = {"alternate-exchange": f"{self._prefix}:lease={lease:g}"}
+        try:
+            await self._call(
+                lambda c: c.exchange_declare(
+                    entity, exchange_type="fanout", durable=True, internal=True, arguments=dict(arguments)
+                ),
+                f"exchange {entity!r}",
+            )
+        except PaigeantError as exc:
+            if isinstance(exc.__cause__, ChannelAccessRefused):
+                return  # we may not make exchanges: nothing to compare with, and nothing depends on it here
+            if isinstance(exc.__cause__, ChannelPreconditionFailed) and (found := _LEASE.search(str(exc.__cause__))):
+                raise ConfigurationError(
+                    f"queue {name!r} has a lease of {found['seconds']} s, not {lease:g} s: all its consumers must use one; "
+                    f"set PAIGEANT_LEASE={found['seconds']}, or delete the exchange {entity!r} while no worker runs"
+                ) from exc.__cause__
+            raise
+
+    # -- arguments
+
+    def _work(self, expires: float | None) -> dict[str, Any]:
+        settings = self._settings
+        arguments: dict[str, Any] = {
+            "x-queue-type": settings.queue_type,
+            "x-consumer-timeout": int(settings.consumer_timeout * 1000),
+        }
+        if settings.queue_type == "quorum":
+            arguments["x-delivery-limit"] = NEVER_BY_THE_BROKER
+        if expires is not None:
+            arguments["x-expires"] = min(math.ceil(expires * 1000), 2**32 - 1)
+        return arguments
+
+    def _bucket(self, milliseconds: int) -> dict[str, Any]:
+        """No ``x-expires``: it would take messages with it. No routing key: each message keeps its own."""
+        arguments: dict[str, Any] = {
+            "x-queue-type": self._settings.queue_type,
+            "x-message-ttl": milliseconds,
+            "x-dead-letter-exchange": "",
+        }
+        if self._settings.queue_type == "quorum":
+            arguments |= {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
+        return arguments
+
+    # -- calls
+
+    async def _once(self, entity: str, declare: Callable[[], Awaitable[None]]) -> None:
+        """Concurrent calls share one declaration; one that is cancelled leaves it to the others."""
+        if entity in self._known:
+            return
+        running = self._declaring.get(entity)
+        if running is None:
+            running = self._declaring[entity] = asyncio.ensure_future(declare())
+            running.add_done_callback(lambda done: self._declared(entity, done))
+        await asyncio.shield(running)
+
+    def _declared(self, entity: str, done: asyncio.Future[None]) -> None:
+        self._declaring.pop(entity, None)
+        if not done.cancelled() and done.exception() is None:
+            self._note(entity)
+
+    def _note(self, entity: str) -> None:
+        if len(self._known) >= _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._known[entity] = None
+
+    async def _passive_first(self, entity: str, arguments: dict[str, Any]) -> None:
+        if await self.find(entity) is None:
+            await self._declare(entity, arguments)
+
+    async def find(self, entity: str) -> tuple[int, int] | None:
+        """``(ready messages, consumers)`` of a queue; ``None`` if it does not exist."""
+        try:
+            found = await self._call(lambda c: c.queue_declare(entity, passive=True), f"looking at queue {entity!r}")
+        except PaigeantError as exc:
+            if isinstance(exc.__cause__, ChannelNotFoundEntity):
+                return None
+            raise
+        return found.message_count or 0, found.consumer_count or 0
+
+    async def _declare(self, entity: str, arguments: dict[str, Any]) -> None:
+        await self._call(
+            lambda c: c.queue_declare(entity, durable=True, arguments=dict(arguments)), f"declaring queue {entity!r}"
+        )
+
+    async def _call(self, call: Callable[[AbstractChannel], Awaitable[T]], what: str) -> T:
+        line = await self._link.line(self._settings.timeout)
+        return await on_a_channel(line, call, what, self._settings.timeout)
+
+
+def _fitting(name: str) -> str:
+    """Long names end in a digest: the client library takes 127 characters."""
+    return (
+        name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 33]}:{sha256(name.encode()).hexdigest()[:32]}"
+    )
+
+
+async def on_a_channel(line: Line, call: Callable[[AbstractChannel], Awaitable[T]], what: str, timeout: float) -> T:
+    """Run ``call`` on a channel of its own: what the broker refuses ends the channel, and with it nobody else's work."""
+    channel: AbstractChannel | None = None
+    try:
+        async with asyncio.timeout(timeout):
+            channel = await line.channel()
+            return await call(channel)
+    except errors.TRANSIENT as exc:
+        raise errors.calling(exc, str(line.address), what) from exc
+    finally:
+        if channel is not None:
+            await _shut(channel)
+
+
+async def _shut(channel: AbstractChannel) -> None:
+    try:
+        async with asyncio.timeout(1.0):
+            await channel.close(None)
+    except errors.TRANSIENT:
+        pass  # closed by the broker already, or with the connection

@@ -1,0 +1,222 @@
+"""Queues on RabbitMQ."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import AsyncGenerator, Collection, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from paigeant.abc import Consumer, Scope, Transport
+from paigeant.errors import BackendClosed, ConfigurationError
+from paigeant.model.capabilities import Capabilities
+from paigeant.model.message import Message, Publication, QueueStats
+from paigeant.model.store import Write
+
+from . import lane
+from .consumer import RabbitMQConsumer
+from .link import Link
+from .publisher import Group, Publisher
+from .settings import Place, RabbitMQSettings
+from .topology import Topology
+
+if TYPE_CHECKING:
+    from paigeant.model.finding import Finding
+
+log = logging.getLogger("paigeant.rabbitmq")
+
+PAIRING = (
+    "RabbitMQ keeps no state. Pair it with a state store: PAIGEANT_STATE_STORE=redis://..., nats://... or sqlite (one machine). "
+    "Without one, steps run at least once and forks, waits and long delays are refused"
+)
+
+
+class _Session:
+    """What one connect opened: a connection that publishes, and when it is first needed, one that receives.
+
+    Two, because a broker short of memory or disk reads nothing more from a connection that publishes; acknowledgements and
+    questions must still get through.
+    """
+
+    def __init__(self, place: Place, settings: RabbitMQSettings, outbound: RabbitMQTransport) -> None:
+        self.settings, self.known = settings, dict[str, None]()
+        self.out = Link(place, settings, f"{settings.namespace} publishing")
+        self.into = Link(place, settings, f"{settings.namespace} receiving")
+        self.publisher = Publisher(self.out, Topology(self.out, settings, self.known), settings)
+        self.topology = Topology(self.into, settings, self.known)
+        self.consumers: set[RabbitMQConsumer] = set()
+        self.closed = False
+        self._opening = asyncio.Lock()
+        self._receiving = False
+
+    async def receiving(self) -> Link:
+        async with self._opening:
+            if self.closed:
+                raise BackendClosed("the RabbitMQ transport was disconnected")
+            if not self._receiving:
+                await self.into.open()
+                self._receiving = True
+        return self.into
+
+    async def close(self) -> None:
+        self.closed = True
+        for consumer in tuple(self.consumers):
+            await consumer.close()
+        await self.publisher.close()
+        await self.out.close()
+        await self.into.close()
+
+
+class RabbitMQTransport(Transport):
+    """Queues on a RabbitMQ broker or cluster; it has no state store of its own.
+
+    :raises ConfigurationError: the settings name no broker.
+    """
+
+    scope: ClassVar[Scope] = "network"
+
+    def __init__(self, settings: RabbitMQSettings) -> None:
+        self.namespace, self._settings = settings.namespace, settings
+        self._place = Place.of(settings)
+        self.location = str(self._place)
+        self.loopback = all(address.loopback for address in self._place.addresses)
+        self._session: _Session | None = None
+        self._connecting: asyncio.Lock | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See ``Transport.capabilities``. Only quorum queues count deliveries."""
+        return Capabilities(
+            durable=True,
+            counts_deliveries=self._settings.queue_type == "quorum",
+            max_delay=None,
+            max_message=self._settings.max_message,
+            persistent_queues=True,
+        )
+
+    async def connect(self) -> None:
+        """See ``Transport.connect``."""
+        self._connecting = self._connecting or asyncio.Lock()
+        async with self._connecting:
+            if self._session is None:
+                session = _Session(self._place, self._settings, self)
+                await session.out.open()
+                self._session = session
+
+    async def disconnect(self) -> None:
+        """See ``Transport.disconnect``; what consumers still hold is free at once."""
+        session, self._session, self._connecting = self._session, None, None
+        if session is not None:
+            session.closed = True
+            await _see_through(session.close())
+
+    def clone(self) -> Self:
+        """See ``Transport.clone``."""
+        return type(self)(self._settings)
+
+    def check(self) -> None:
+        """:raises BackendClosed: it is not connected."""
+        self._open()
+
+    async def publish(self, *publications: Publication, writes: Sequence[Write] = ()) -> None:
+        """See ``Transport.publish``: confirmed by the broker when it returns."""
+        session = self._open()
+        if writes:
+            raise ConfigurationError("RabbitMQ keeps no state: writes cannot ride along; pair it with a state store")
+        if publications:
+            await session.publisher.publish(publications)
+
+    async def publish_for(self, publications: Sequence[Publication], group: Group, received: int) -> None:
+        """For deliveries: ``publish``, telling how often the message was received before."""
+        await self._open().publisher.publish(publications, group, received=received)
+
+    @contextlib.asynccontextmanager
+    async def consume(
+        self, queues: Collection[str], *, lease: float, expires: float | None = None
+    ) -> AsyncGenerator[Consumer]:
+        """See ``Transport.consume``. The lease of a delivery is its connection; ``lease`` is stored and compared only."""
+        session, names = self._open(), list(dict.fromkeys(queues))
+        if not names or not (math.isfinite(lease) and lease > 0):
+            raise ConfigurationError(f"consume needs a queue and a lease over 0 s, not {names!r} and {lease!r}")
+        link = await session.receiving()
+        consumer = RabbitMQConsumer(self, link, session.topology, self._settings, names, expires)
+        session.consumers.add(consumer)
+        try:
+            await consumer.open(lease)
+            yield consumer
+        finally:
+            session.consumers.discard(consumer)
+            await _see_through(consumer.close())
+
+    async def renew(self, tokens: Collection[str]) -> set[str]:
+        """See ``Transport.renew``: nothing to renew; those whose connection is gone are lost."""
+        self._open()
+        return {token for token in tokens if lane.lost(token)}
+
+    async def queues(self, *names: str) -> dict[str, QueueStats]:
+        """See ``Transport.queues``; without names: those this instance has met. AMQP cannot list."""
+        topology = await self._asking()
+        found: dict[str, QueueStats] = {}
+        for name in names or topology.user_names():
+            ready, consumers = await topology.find(topology.queue(name)) or (0, 0)
+            found[name] = QueueStats(ready, consumers=consumers)
+        return found
+
+    async def peek(self, queue: str, limit: int = 100) -> list[Message]:
+        """See ``Transport.peek``. The broker counts it as a delivery."""
+        from .inspection import peek
+
+        session = self._open()
+        link = await session.receiving()
+        return await peek(
+            await link.line(self._settings.timeout), session.topology.queue(queue), limit, self._settings.timeout
+        )
+
+    async def purge(self, queue: str) -> int:
+        """See ``Transport.purge``."""
+        from .inspection import purge
+
+        session = self._open()
+        link = await session.receiving()
+        return await purge(
+            await link.line(self._settings.timeout), session.topology.queue(queue), self._settings.timeout
+        )
+
+    def state_store(self) -> None:
+        """RabbitMQ has none: see ``PAIRING``."""
+        return
+
+    async def diagnose(self) -> list[Finding]:
+        """See ``Transport.diagnose``."""
+        from .diagnosis import diagnose
+
+        session = self._open()
+        link = await session.receiving()
+        line = await link.line(self._settings.timeout)
+        return await diagnose(line, session.out, session.topology, self._settings)
+
+    async def _asking(self) -> Topology:
+        session = self._open()
+        await session.receiving()
+        return session.topology
+
+    def _open(self) -> _Session:
+        if self._session is None:
+            raise BackendClosed("the RabbitMQ transport is not connected")
+        return self._session
+
+
+async def _see_through(closing: Coroutine[Any, Any, None]) -> None:
+    """Close to the end, although we may be cancelled meanwhile; the cancellation comes through afterwards."""
+    task = asyncio.ensure_future(closing)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    task.result()

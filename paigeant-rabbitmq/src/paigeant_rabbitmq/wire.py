@@ -1,0 +1,225 @@
+"""One TCP connection: message frames are read and written here, all others are the client library's.
+
+aio-pika is given a stream as usual, through its ``transport_factory``. Frames of channels that have a sink are taken out
+of what it reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from . import frames
+from .frames import ACK, BLOCKED, BODY, CLOSE, DELIVER, HEADER, HEARTBEAT, METHOD, NACK, RETURN, UNBLOCKED
+from .pulse import PULSE
+
+_OURS = frozenset({DELIVER, RETURN, ACK, NACK})
+_KINDS = frozenset({1, 2, 3, 8})
+_ALIVE = 1.0
+"""Seconds after which the library is shown a heartbeat in place of the frames that it does not see."""
+
+
+class Sink(Protocol):
+    """Takes the message frames of one channel. Called from within the loop; must not raise."""
+
+    def on_confirm(self, tag: int, multiple: bool, stored: bool) -> None:
+        """``basic.ack`` or ``basic.nack`` of publications up to or at ``tag``."""
+        ...
+
+    def on_message(self, method: bytes, header: bytes, body: bytes, returned: bool) -> None:
+        """A whole message: delivered, or returned as unroutable."""
+        ...
+
+    def on_close(self) -> None:
+        """The channel is closed by the broker, or with the connection: not one frame more may be sent on it."""
+        ...
+
+
+class _Content:
+    """A message of which frames are still to come."""
+
+    __slots__ = ("header", "left", "method", "parts", "returned")
+
+    def __init__(self, method: bytes, returned: bool) -> None:
+        self.method, self.returned = method, returned
+        self.header, self.left, self.parts = b"", 0, list[bytes]()
+
+
+class Wire(asyncio.StreamReaderProtocol):
+    """The protocol of the connection.
+
+    :param on_blocked: told the reason while the broker takes no publications from it, and ``None`` afterwards.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(reader, loop=loop)
+        self.sinks: dict[int, Sink] = {}
+        self.on_blocked: Callable[[str | None], None] = lambda reason: None
+        self.on_lost: Callable[[Exception | None], None] = lambda exc: None
+        self.written = time.monotonic()
+        self.lost = False
+        self._reader, self._loop_ = reader, loop
+        self._buffer, self._contents = bytearray(), dict[int, _Content]()
+        self._foreign, self._shown = False, 0.0
+        self._pending: list[bytes] = []
+        self._lock = threading.Lock()
+        self._transport_: asyncio.Transport | None = None
+        self._socket: socket.socket | None = None
+
+    # -- writing
+
+    def send(self, *parts: bytes) -> None:
+        """Write whole frames; what is sent in one turn of the loop leaves in one piece."""
+        if not self._pending:
+            self._loop_.call_soon(self.flush)
+        self._pending += parts
+
+    def flush(self) -> None:
+        """Write what is pending now."""
+        if self._pending:
+            data, self._pending = b"".join(self._pending), []
+            self.write_now(data)
+
+    def write_now(self, data: bytes) -> None:
+        """The only way to the socket but for the pulse's, so that the two never mix."""
+        transport = self._transport_
+        if transport is None or transport.is_closing():
+            return
+        with self._lock:
+            self.written = time.monotonic()
+            transport.write(data)
+
+    def start_pulse(self, interval: float) -> None:
+        """Let heartbeats be sent while the loop is busy; not under TLS, whose state belongs to the loop."""
+        transport = self._transport_
+        if transport is None or interval <= 0 or transport.get_extra_info("ssl_object") is not None:
+            return
+        found = transport.get_extra_info("socket")
+        if found is not None:
+            self._socket = socket.socket(fileno=os.dup(found.fileno()))
+            PULSE.add(self, interval)
+
+    def beat(self) -> None:
+        """Send a heartbeat, from any thread: between two frames, or not at all."""
+        with self._lock:
+            transport, sock = self._transport_, self._socket
+            if transport is None or sock is None or transport.get_write_buffer_size():
+                return
+            with contextlib.suppress(OSError):  # full: then bytes are under way; broken: the loop will see it
+                sock.send(HEARTBEAT, socket.MSG_DONTWAIT)
+            self.written = time.monotonic()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        if self._transport_ is not None:
+            self._transport_.abort()
+
+    # -- the protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        assert isinstance(transport, asyncio.Transport)
+        self._transport_ = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        PULSE.remove(self)
+        with self._lock:
+            self._transport_ = None
+            sock, self._socket = self._socket, None
+        if sock is not None:
+            sock.close()
+        sinks, self.sinks = self.sinks, {}
+        for sink in sinks.values():
+            sink.on_close()
+        self.on_lost(exc)
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:
+        super().eof_received()
+        return False  # the broker is gone: do not keep half a connection
+
+    def data_received(self, data: bytes) -> None:
+        if self._foreign:
+            return self._reader.feed_data(data)
+        self._buffer += data
+        buffer, at = self._buffer, 0
+        while len(buffer) - at >= 8:
+            kind, channel, size = frames.frame_head.unpack_from(buffer, at)
+            if kind not in _KINDS:
+                self._foreign = True  # not AMQP: the library will say so
+                self._reader.feed_data(bytes(buffer[at:]))
+                return buffer.clear()
+            end = at + size + 8
+            if len(buffer) < end:
+                break
+            if channel not in self.sinks or not self._take(kind, channel, bytes(buffer[at + 7 : end - 1])):
+                self._pass(kind, channel, bytes(buffer[at:end]))
+            at = end
+        del buffer[:at]
+        self._show()
+        return None
+
+    def _pass(self, kind: int, channel: int, frame: bytes) -> None:
+        if kind == METHOD and channel == 0:
+            method = int.from_bytes(frame[7:11], "big")
+            if method in (BLOCKED, UNBLOCKED):
+                self.on_blocked(frames.read_reason(frame[7:-1]) if method == BLOCKED else None)
+        self._shown = time.monotonic()
+        self._reader.feed_data(frame)
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        if self.sinks and now - self._shown > _ALIVE:
+            self._shown = now
+            self._reader.feed_data(HEARTBEAT)
+
+    def _take(self, kind: int, channel: int, payload: bytes) -> bool:
+        """Whether the frame is one of ours."""
+        if kind == METHOD:
+            return self._method(channel, payload)
+        content = self._contents.get(channel)
+        if content is None:
+            return False
+        if kind == HEADER:
+            content.header, content.left = payload, frames.body_size(payload)
+        elif kind == BODY:
+            content.left -= len(payload)
+            content.parts.append(payload)
+        if content.left <= 0:
+            del self._contents[channel]
+            parts = content.parts
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            self.sinks[channel].on_message(content.method, content.header, body, content.returned)
+        return True
+
+    def _method(self, channel: int, payload: bytes) -> bool:
+        method = int.from_bytes(payload[:4], "big")
+        if method not in _OURS:
+            if method == CLOSE:
+                self.sinks.pop(channel).on_close()
+            return False
+        if method == ACK or method == NACK:
+            tag, multiple = frames.read_confirm(payload)
+            self.sinks[channel].on_confirm(tag, multiple, method == ACK)
+        else:
+            self._contents[channel] = _Content(payload, method == RETURN)
+        return True
+
+
+class WireWriter(asyncio.StreamWriter):
+    """What the library writes, in order with what is written here."""
+
+    def __init__(self, wire: Wire, transport: asyncio.Transport, reader: asyncio.StreamReader) -> None:
+        super().__init__(transport, wire, reader, asyncio.get_running_loop())
+        self._wire = wire
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._wire.flush()
+        self._wire.write_now(bytes(data))
