@@ -21,7 +21,8 @@ from paigeant import (
     WorkflowNotFound,
     activity,
 )
-from paigeant.errors import MessageTooLarge
+from paigeant.errors import BackendClosed, MessageTooLarge
+from paigeant.runtime.inbox import Inbox
 from paigeant.state.ids import BranchKeys
 
 from ..support import NO_RETRY, Bed, until
@@ -293,7 +294,7 @@ async def test_the_outcome_is_believed_only_if_it_is_signed(storeless: Bed) -> N
     from paigeant.model.message import Message, Publication
 
     workflow = await storeless.dispatch(SLIP)
-    reply = BranchKeys.of(workflow).reply_queue
+    reply = Inbox.of(storeless.transport).queue
     forged = Message("x", b'{"v":1,"status":"completed"}', {"content-type": "application/vnd.paigeant.envelope+json"})
     await storeless.transport.publish(
         *(Publication(reply, Message(f"x{n}", forged.body, forged.headers)) for n in range(30))
@@ -324,3 +325,46 @@ async def test_status_tells_where_a_workflow_stands(stored: Bed) -> None:
             states = [status.state async for status in client.watch(workflow)]
     assert states[-1] == "ended"
     assert (await client.status(workflow)).outcome == "completed"
+
+
+async def test_one_inbox_serves_all_that_one_transport_dispatched(storeless: Bed) -> None:
+    """However many wait, in whatever order, again after their client was closed, and when nobody waits yet."""
+    workflows = [await storeless.dispatch(SLIP) for _ in range(20)]
+    async with storeless.worker(echo):
+        first = await storeless.outcome(workflows[7])
+        outcomes = await asyncio.gather(*(storeless.outcome(workflow) for workflow in reversed(workflows)))
+    assert [outcome.correlation_id for outcome in outcomes] == workflows[::-1]
+    assert first.results == (await storeless.outcome(workflows[7])).results
+    queues = await storeless.transport.queues(Inbox.of(storeless.transport).queue)
+    assert [(stats.ready, stats.in_flight) for stats in queues.values()] == [(0, 0)], "outcomes are taken, not left"
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "paigeant inbox"]
+
+
+async def test_an_inbox_forgets_the_oldest_when_it_is_full(
+    storeless: Bed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("paigeant.runtime.inbox.KEPT", 5000)
+    workflows = [await storeless.dispatch(SLIP) for _ in range(5)]
+    async with storeless.worker(echo), storeless.client() as client:
+        outcomes = await asyncio.gather(*(client.result(workflow) for workflow in workflows))
+        assert len(outcomes) == 5, "those who wait get theirs"
+        assert "PAIGEANT_STATE_STORE" in caplog.text
+        with pytest.raises(ResultTimeout, match="transport instance that dispatched"):
+            await asyncio.gather(*(client.result(workflow, timeout=0.2) for workflow in workflows))
+
+
+async def test_who_waits_learns_that_the_transport_was_closed(storeless: Bed) -> None:
+    workflow = await storeless.dispatch(SLIP)
+    client = storeless.client()
+    waiting = asyncio.ensure_future(client.result(workflow))
+    inbox = Inbox.of(storeless.transport)
+
+    async def consumed() -> bool:
+        return (await storeless.transport.queues(inbox.queue))[inbox.queue].consumers == 1
+
+    await until(consumed)
+    await storeless.transport.disconnect()
+    with pytest.raises(BackendClosed):
+        await waiting
+    await client.close()
+    await storeless.transport.connect()

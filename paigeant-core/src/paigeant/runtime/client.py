@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -16,7 +15,6 @@ from ..errors import (
     ResultExpired,
     ResultTimeout,
     RevisionConflict,
-    SecurityError,
     StoreRequired,
     WorkflowError,
     WorkflowFailed,
@@ -29,9 +27,10 @@ from ..routing import Status
 from ..state.cursor import Cursor, State
 from ..state.ids import BranchKeys
 from .environment import Environment, Face
+from .inbox import Inbox
 from .moving import make_move
 from .notifier import event_id
-from .outcome import FaultInfo, HistoryEntry, Outcome, WorkflowStatus
+from .outcome import FaultInfo, HistoryEntry, Outcome, WorkflowStatus, proven_status
 from .values import Values, read_history
 
 if TYPE_CHECKING:
@@ -44,8 +43,11 @@ _STATES = {State.READY: "ready", State.RUNNING: "running", State.WAITING: "waiti
 class WorkflowClient(Face):
     """Asks about workflows, by correlation id. As ``async with`` it closes what it opened.
 
-    Parameters are those of :class:`WorkflowDispatcher`.
+    Parameters are those of :class:`WorkflowDispatcher`. Without a state store it must use the very
+    transport instance of the dispatcher: outcomes are addressed to that one.
     """
+
+    _receiving = False
 
     async def result(self, correlation_id: str, *, timeout: timedelta | float | None = None) -> Outcome:
         """Wait for the workflow to end as ``completed``.
@@ -66,14 +68,22 @@ class WorkflowClient(Face):
         env = await self._session.open()
         keys = BranchKeys.of(check_correlation_id(correlation_id))
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        waiting = self._replied(env, keys) if env.store is None else self._ended(env, env.store, keys, correlation_id)
+        waiting = (
+            self._replied(env, correlation_id)
+            if env.store is None
+            else self._ended(env, env.store, keys, correlation_id)
+        )
         try:
             async with env.clock.timeout(seconds):
                 opened, status = await waiting
         except TimeoutError:
+            look = (
+                "without a state store its outcome reaches only the transport instance that dispatched it"
+                if env.store is None
+                else f"look at `paigeant workflows status {correlation_id}`"
+            )
             raise ResultTimeout(
-                f"workflow {correlation_id!r} has not ended within {seconds:g} s; it goes on: ask again, or look at "
-                f"`paigeant workflows status {correlation_id}`"
+                f"workflow {correlation_id!r} has not ended within {seconds:g} s; it goes on: ask again; {look}"
             ) from None
         return await _outcome(env, opened, keys, status)
 
@@ -194,23 +204,19 @@ class WorkflowClient(Face):
             raise ResultExpired(f"workflow {correlation_id!r} ended as {ended.outcome}; its results were cleaned up")
         return await _open(env, Message("", result.value, {"content-type": CONTENT_TYPE})), ended.outcome
 
-    async def _replied(self, env: Environment, keys: BranchKeys) -> tuple[Opened, str]:
-        """Without a store: the signed final envelope comes to the reply queue. It is read, not consumed."""
-        pause, limit = 0.005, 10
-        while True:
-            messages = await env.transport.peek(keys.reply_queue, limit)
-            for message in messages:
-                try:
-                    opened = await _open(env, message)
-                except SecurityError:
-                    continue  # Anyone can write to a queue: only a verified envelope of this workflow counts.
-                status = _status(env, opened)
-                addressed = opened.slip.origin.reply_to == keys.reply_queue
-                if status and addressed and BranchKeys.of(opened.slip.origin.wf) == keys:
-                    return opened, status
-            limit *= 2 if len(messages) == limit else 1  # junk before it must not hide it
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.3, 0.25)
+    async def _replied(self, env: Environment, correlation_id: str) -> tuple[Opened, str]:
+        """Without a store: the signed final envelope comes to the inbox that was named in the origin."""
+        inbox = Inbox.of(env.transport)
+        if not self._receiving:
+            self._receiving = True
+            inbox.join(env)
+            self._session.on_close(self._leave)
+        opened = await inbox.wait(env, correlation_id)
+        return opened, proven_status(opened, env.now())
+
+    async def _leave(self) -> None:
+        self._receiving = False
+        await Inbox.of(self.transport).leave()
 
 
 def _parked_workflow(note: bytes) -> str:
@@ -258,17 +264,10 @@ async def _open(env: Environment, message: Message) -> Opened:
     return await open_envelope(message, env.security, now=env.now(), limit=env.max_body, allow_expired=True)
 
 
-def _status(env: Environment, opened: Opened) -> str:
-    """The terminal state that an envelope proves, empty if none: expiry leaves no record, but has its time."""
-    if opened.slip.status is not None:
-        return str(opened.slip.status)
-    return "expired" if env.now() >= opened.slip.origin.exp else ""
-
-
 async def _outcome(env: Environment, opened: Opened, keys: BranchKeys, status: str) -> Outcome:
     slip = opened.slip
     values = Values(env, opened, keys)
-    signed = _status(env, opened)
+    signed = proven_status(opened, env.now())
     if signed != status:
         raise WorkflowError(
             f"workflow {slip.origin.wf!r}: the store says {status!r}, its signed records say {signed or 'unfinished'!r}"

@@ -23,6 +23,7 @@ from ..state.ids import BranchKeys
 from ..state.transitions import Outgoing
 from .binding import plain
 from .environment import Environment, Face
+from .inbox import Inbox
 from .lifetime import lifetime
 from .moving import make_move
 from .notifier import event_id
@@ -132,7 +133,7 @@ class WorkflowDispatcher(Face):
             security=env.security,
             iat=iat,
             exp=iat + _seconds(expires, env.settings.workflow_ttl),
-            reply_to=keys.reply_queue if env.store is None else None,
+            reply_to=Inbox.of(env.transport).queue if env.store is None else None,
             rev=grant,
         )
         _check_size(env, len(body(opened)), len(steps) if grant is None else grant.max, activities, outbox)

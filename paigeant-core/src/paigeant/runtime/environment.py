@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -108,6 +108,10 @@ class Session:
                 if self._environment is None:
                     self._environment = await self._build()
         return self._environment
+
+    def on_close(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Await this before what was opened here is closed."""
+        self._stack.push_async_callback(callback)
 
     async def close(self) -> None:
         """Close what was opened here; may be opened again."""

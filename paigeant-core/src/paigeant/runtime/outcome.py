@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from types import CoroutineType
 
+    from ..envelope.opening import Opened
     from .activity import Activity
 
 R = TypeVar("R")
@@ -117,3 +118,10 @@ class WorkflowStatus:
     parked: str = ""
     until: float = 0.0
     consumers: int | None = None
+
+
+def proven_status(opened: Opened, now: float) -> str:
+    """The terminal state that an envelope proves, empty if none: expiry leaves no record, but has its time."""
+    if opened.slip.status is not None:
+        return str(opened.slip.status)
+    return "expired" if now >= opened.slip.origin.exp else ""

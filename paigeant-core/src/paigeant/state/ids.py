@@ -55,11 +55,6 @@ class BranchKeys:
         return f"parked/{self.workflow}-{self.branch}"
 
     @property
-    def reply_queue(self) -> str:
-        """The queue of the outcome where there is no store (EIP "Return Address")."""
-        return "reply." + hashlib.sha256(self.workflow.encode()).hexdigest()[:32]
-
-    @property
     def histories(self) -> str:
         """What the keys of all history entries begin with."""
         return f"hist/{self.workflow}/{self.branch}/"

@@ -22,25 +22,20 @@ class Hs256Key:
     alg = "HS256"
 
     def __init__(self, secret: bytes, principal: str) -> None:
-        self._mac = hmac.new(secret, digestmod="sha256")  # keyed once, copied for each use
+        self._secret = secret
         self.kid = key_id(secret)
         self.principal = principal
 
     async def sign(self, signing_input: bytes) -> bytes:
         """The raw signature, 32 bytes."""
-        return self._digest(signing_input)
+        return hmac.digest(self._secret, signing_input, "sha256")
 
     async def verify(self, signing_input: bytes, signature: bytes) -> bool:
         """Whether it is the signature of these bytes, in constant time; never raises."""
         try:
-            return hmac.compare_digest(self._digest(signing_input), signature)
+            return hmac.compare_digest(hmac.digest(self._secret, signing_input, "sha256"), signature)
         except TypeError:
             return False
-
-    def _digest(self, data: bytes) -> bytes:
-        mac = self._mac.copy()
-        mac.update(data)
-        return mac.digest()
 
 
 def base64url(data: bytes) -> str:
