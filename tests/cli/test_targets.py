@@ -103,7 +103,7 @@ def test_a_process_local_transport_is_refused_with_the_remedy(
         ("--grace", "-1", "--grace"),
         ("--concurrency", "0", "--concurrency"),
         ("--namespace", "Not One", "namespace"),
-        ("--transport", "rabbitmq", "pip install"),
+        ("--transport", "kafka", "no transport 'kafka'; installed"),
     ],
 )
 def test_wrong_options(cli: InProcess, tmp_path: Path, option: str, value: str, part: str) -> None:
