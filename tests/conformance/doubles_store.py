@@ -7,7 +7,6 @@ import fnmatch
 import itertools
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from paigeant.builtin.inmemory.store import InMemoryStore
@@ -169,7 +168,7 @@ class ReturnsViews(ProxyStore):
 
     async def get(self, key: str) -> Entry | None:
         entry = await super().get(key)
-        return entry and replace(entry, value=memoryview(entry.value))  # type: ignore[arg-type]
+        return entry and entry._replace(value=memoryview(entry.value))  # type: ignore[arg-type]
 
 
 class ReusesRevisions(ProxyStore):
@@ -207,7 +206,7 @@ class ReusesRevisions(ProxyStore):
         self._seen(key).clear()
 
     def _own(self, entry: Entry) -> Entry:
-        return replace(entry, revision=self._seen(entry.key).get(entry.revision, entry.revision))
+        return entry._replace(revision=self._seen(entry.key).get(entry.revision, entry.revision))
 
     async def get(self, key: str) -> Entry | None:
         entry = await self.inner.get(key)
@@ -278,7 +277,7 @@ class TakesAnyKey(ProxyStore):
 class FoldsCase(ProxyStore):
     async def get(self, key: str) -> Entry | None:
         entry = await self.inner.get(key.lower())
-        return entry and replace(entry, key=key)
+        return entry and entry._replace(key=key)
 
     async def put(
         self,
@@ -322,7 +321,7 @@ class ScansWithoutOrder(ProxyStore):
 
 class ScansKeysOnly(ProxyStore):
     async def scan(self, prefix: str, *, after: str = "", limit: int = 100) -> list[Entry]:
-        return [replace(e, value=b"") for e in await self.inner.scan(prefix, after=after, limit=limit)]
+        return [e._replace(value=b"") for e in await self.inner.scan(prefix, after=after, limit=limit)]
 
 
 class ScansWhatIsGone(ProxyStore):

@@ -68,10 +68,10 @@ class SendsLater(ProxyTransport):
 
 class IgnoresDelay(ProxyTransport):
     async def publish(self, *publications: Publication, writes: Sequence[Write] = ()) -> None:
-        await self.inner.publish(*(replace(p, delay=0) for p in publications), writes=writes)
+        await self.inner.publish(*(p._replace(delay=0) for p in publications), writes=writes)
 
     async def settle(self, delivery: Delivery, publications: Sequence[Publication], writes: Sequence[Write]) -> None:
-        await delivery.settle(*(replace(p, delay=0) for p in publications), writes=writes)
+        await delivery.settle(*(p._replace(delay=0) for p in publications), writes=writes)
 
 
 class ForgetsDelayed(ProxyTransport):
@@ -89,7 +89,7 @@ class DelaysEverything(ProxyTransport):
 
     async def publish(self, *publications: Publication, writes: Sequence[Write] = ()) -> None:
         self.latest = max([self.latest, *(p.delay for p in publications)])
-        await self.inner.publish(*(replace(p, delay=self.latest) for p in publications), writes=writes)
+        await self.inner.publish(*(p._replace(delay=self.latest) for p in publications), writes=writes)
 
 
 class WritesApart(ProxyTransport):
@@ -190,7 +190,7 @@ class MixesQueues(ProxyTransport):
     """Writes ``.`` as ``-``."""
 
     async def publish(self, *publications: Publication, writes: Sequence[Write] = ()) -> None:
-        renamed = (replace(p, queue=p.queue.replace(".", "-")) for p in publications)
+        renamed = (p._replace(queue=p.queue.replace(".", "-")) for p in publications)
         await self.inner.publish(*renamed, writes=writes)
 
 
@@ -847,7 +847,7 @@ class AllowsTwoOwners(ProxyTransport):
 
     async def settle(self, delivery: Delivery, publications: Sequence[Publication], writes: Sequence[Write]) -> None:
         await asyncio.sleep(0)
-        await delivery.settle(*publications, writes=[replace(w, expected=ANY) for w in writes])
+        await delivery.settle(*publications, writes=[w._replace(expected=ANY) for w in writes])
 
 
 class Modest(ProxyTransport):

@@ -94,7 +94,7 @@ def origin_of(steps: Sequence[Step], **claims: Any) -> Origin:
 
 
 def hop_of(slip: Slip, draft: HopDraft, **claims: Any) -> Hop:
-    drafted = {part.name: getattr(draft, part.name) for part in fields(draft)}
+    drafted = draft._asdict()
     rest = {"wf": slip.origin.wf, "seq": slip.seq, "prev": sha(b""), "iss": "acme", "iat": slip.iat}
     return Hop(**{**drafted, **rest, "signers": ("key-1",), **claims})
 

@@ -9,7 +9,7 @@ again byte for byte, need not even parse it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..model.records import Hop
 from ..routing import Slip
@@ -20,8 +20,7 @@ _MAX_SIZE = 16 * 1024
 _MAX_POLICIES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """A verified envelope: what it says, and the records that say it."""
 
     envelope: Envelope

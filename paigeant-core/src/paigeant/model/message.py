@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """The transport-level unit. A transport knows nothing else.
 
     :param id: unique per deliberate send; a repeat of an uncertain publish reuses it.
@@ -17,11 +20,10 @@ class Message:
 
     id: str
     body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    headers: Mapping[str, str] = _NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(NamedTuple):
     """A message on its way to a queue.
 
     :param delay: seconds before it becomes ready; at most ``Capabilities.max_delay``.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from ..errors import ConfigurationError
 
@@ -35,8 +34,7 @@ KEEP: Final = Keep.KEEP
 Expected: TypeAlias = int | Literal[Expect.ANY, Expect.ABSENT]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One stored value.
 
     :param revision: rises with every write of the key and is never reused, not even after delete.
@@ -49,8 +47,7 @@ class Entry:
     due: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """A put that takes effect together with a publish or settle, or not at all.
 
     :param value: the new value, or ``KEEP``.

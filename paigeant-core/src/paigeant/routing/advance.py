@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from ..errors import ItineraryError, RevisionNotAuthorized
 from ..model.records import ErrorClaim, RequestClaim, Revision, Step, StepItem, ValueRef
@@ -16,9 +16,10 @@ from .slip import Phase, Slip, Task
 MAX_DELAY = 366 * 86_400.0
 """Longest delay a rate limit can ask for, in seconds; the expiry of the workflow ends it anyway."""
 
+_NONE: Final[Mapping[str, ValueRef | None]] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
-class RevisionDraft:
+
+class RevisionDraft(NamedTuple):
     """The complete new tail, why, and whether the workflow ends here (then ``tail`` is empty)."""
 
     tail: tuple[Step, ...]
@@ -26,8 +27,7 @@ class RevisionDraft:
     end: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
+class Succeeded(NamedTuple):
     """An attempt returned.
 
     :param out: its result. :param variables: variables set; ``None`` removes one.
@@ -35,14 +35,13 @@ class Succeeded:
     """
 
     out: ValueRef | None = None
-    variables: Mapping[str, ValueRef | None] = field(default_factory=dict[str, "ValueRef | None"])
+    variables: Mapping[str, ValueRef | None] = _NONE
     comp: ValueRef | None = None
     revision: RevisionDraft | None = None
     usage: Mapping[str, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """An attempt raised.
 
     :param error: class name. :param text: digest of the blob with the error's text.
@@ -55,14 +54,13 @@ class Failed:
     kind: Literal["transient", "permanent", "rate-limited"]
     delay: float | None = None
     comp: ValueRef | None = None
-    variables: Mapping[str, ValueRef | None] = field(default_factory=dict[str, "ValueRef | None"])
+    variables: Mapping[str, ValueRef | None] = _NONE
 
 
 Result: TypeAlias = Succeeded | Failed
 
 
-@dataclass(frozen=True, slots=True)
-class HopDraft:
+class HopDraft(NamedTuple):
     """The claims of a hop without those that sealing adds (wf, seq, prev, iss, iat, signers)."""
 
     step: str
@@ -79,23 +77,20 @@ class HopDraft:
     rev: Revision | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """Append this hop and go on."""
 
     draft: HopDraft
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """Run it again after ``delay`` seconds; ``counted`` if that uses up an attempt."""
 
     delay: float
     counted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Park:
+class Park(NamedTuple):
     """Stand still until a person resumes it. ``reason``: ``exhausted`` or ``permanent``."""
 
     reason: Literal["exhausted", "permanent"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..errors import ChainError, ItineraryError
 from ..model.lazy import lazy
@@ -37,16 +37,14 @@ class Status(StrEnum):
     EXPIRED = "expired"
 
 
-@dataclass(frozen=True, slots=True)
-class Undo:
+class Undo(NamedTuple):
     """A compensation that stands registered: the step, and the data its handler gets."""
 
     step: Step
     data: ValueRef
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """What to run next. ``data`` is that of the compensation, with direction ``undo`` only."""
 
     step: Step
@@ -54,8 +52,7 @@ class Task:
     data: ValueRef | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """Why the workflow does not complete. ``text`` is the digest of the blob with the error's text."""
 
     step: str

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...envelope.sealing import body
 from ...model.store import Write
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     from ..claim import Claim
 
 
-@dataclass(frozen=True)
-class Commit:
+class Commit(NamedTuple):
     """A sealed hop, ready to take effect.
 
     :param opened: the envelope with the new record.
