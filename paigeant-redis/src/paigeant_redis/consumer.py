@@ -14,8 +14,7 @@ from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, Con
 from paigeant.model.message import Message, Publication
 from paigeant.model.store import Write
 
-from .bell import Bell
-from .client import Reply
+from .client import Argument, Reply
 from .layout import Lease, read_message, release_operation, undo_operation
 from .server import Server
 from .wire import Wire
@@ -52,84 +51,110 @@ class RedisDelivery(Delivery):
 
 
 class RedisConsumer(Consumer):
-    """Claims for one ``consume`` context, under a name that nobody had before."""
+    """Claims for one ``consume`` context, under a name that nobody had before and on a connection of its own.
+
+    Who finds nothing waits on the doorbells of its queues: a blocking pop, followed on the same connection by
+    the next claim, which the server runs the moment the bell rings. The pop itself receives nothing, so a ring
+    that is lost costs the others their next look at most.
+    """
 
     def __init__(self, server: Server, queues: Sequence[str], lease: float, expires: float | None) -> None:
         self.name = secrets.token_hex(8)
         self.queues, self.expires = queues, expires
         self._server = server
-        self._lease = lease * 1000
+        self._wire = Wire(server.dialer, server.settings.timeout)
+        self._how: tuple[Argument, ...] = (repr(lease * 1000), "" if expires is None else "r")
         self._turns = [[*queues[i:], *queues[:i]] for i in range(len(queues))]
         self._turn = 0
-        self._bell = Bell(
-            Wire(server.dialer, server.settings.timeout), [f"{server.prefix}:b:{queue}" for queue in queues]
-        )
+        prefix = server.prefix
+        self._bells = [*(f"{prefix}:b:{queue}" for queue in queues), f"{prefix}:u:{self.name}"]
         self._claims: set[asyncio.Task[list[Reply]]] = set()
-        self._closed = asyncio.Event()
+        self._waking = asyncio.Event()
 
     async def receive(self, limit: int) -> list[Delivery]:
         """See ``Consumer.receive``; waits through an outage."""
         if limit < 1:
             raise ConfigurationError(f"receive needs a limit of at least 1, not {limit!r}")
-        pause, longest = _PAUSES
+        wait, (pause, longest) = 0.0, _PAUSES
         while True:
             self._check()
             try:
-                wait, *found = await self._claim(min(limit, _MOST))
-                if found and not self._closed.is_set():
+                soon, *found = await self._claim(min(limit, _MOST), wait)
+                if found:
                     return self._deliveries(found)
-                await self._unless_closed(self._bell.wait(LOOK if wait < 0 else min(LOOK, wait / 1000)))
-                pause = _PAUSES[0]
+                wait, pause = LOOK if soon < 0 else max(0.001, min(LOOK, soon / 1000)), _PAUSES[0]
             except (BackendUnavailable, OutcomeUnknown) as exc:
                 self._check()
                 _log.warning("nothing can be received; trying again in %.2g s: %s", pause, exc)
-                await self._unless_closed(asyncio.sleep(pause * (0.5 + random.random() / 2)))
-                pause = min(pause * 2, longest)
+                await self._rest(pause * (0.5 + random.random() / 2))
+                wait, pause = 0.0, min(pause * 2, longest)
 
     async def close(self) -> None:
         """Stop receiving. What was not settled keeps its lease."""
-        if self._closed.is_set():
-            return
-        self._closed.set()
-        if self._claims:
-            await asyncio.wait(set(self._claims))
-        await self._bell.close()
+        self._waking.set()
+        while self._claims:
+            await self._nudge()
+            if claims := set(self._claims):
+                await asyncio.wait(claims)
+        await self._wire.close()
 
     def _check(self) -> None:
-        if self._closed.is_set():
+        if self._waking.is_set():
             raise BackendClosed("the consumer was closed: open another with consume()")
         self._server.check()
 
-    async def _unless_closed(self, waiting: Awaitable[None]) -> None:
-        """Wait, at most until the consumer is closed."""
-        tasks = asyncio.ensure_future(waiting), asyncio.ensure_future(self._closed.wait())
+    async def _rest(self, seconds: float) -> None:
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if tasks[0].done():
-                await tasks[0]
-        finally:
-            for task in tasks:
-                task.cancel()
+            async with asyncio.timeout(seconds):
+                await self._waking.wait()
+        except TimeoutError:
+            return
 
-    async def _claim(self, limit: int) -> list[Reply]:
-        """Claim in a task of its own: one under way when we are cancelled must be seen through and undone."""
-        queues = self._turns[self._turn]
-        self._turn = (self._turn + 1) % len(self._turns)
-        kind = "" if self.expires is None else "r"
-        server = self._server
-        task = asyncio.ensure_future(server.run(server.scripts.claim, self.name, limit, self._lease, kind, *queues))
+    async def _claim(self, limit: int, wait: float) -> list[Reply]:
+        """Claim in a task of its own: if we are cancelled, it must be seen through and undone."""
+        abandoned = asyncio.Event()
+        task = asyncio.create_task(self._perform(limit, wait, abandoned))
         self._claims.add(task)
         task.add_done_callback(self._claims.discard)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            await _see_through(self._undo(task))
+            abandoned.set()
+            await _see_through(self._give_up(task))
             raise
 
-    async def _undo(self, task: asyncio.Task[list[Reply]]) -> None:
-        _, *found = await task
-        operations = [undo_operation(queue, member) for queue, member in zip(found[::3], found[1::3], strict=True)]
+    async def _perform(self, limit: int, wait: float, abandoned: asyncio.Event) -> list[Reply]:
+        """Wait for a ring, if at all, and claim; undo it if nobody wants it any more."""
+        queues = self._turns[self._turn]
+        self._turn = (self._turn + 1) % len(self._turns)
+        after: tuple[Argument, ...] = ("BLPOP", *self._bells, wait) if wait else ()
+        server = self._server
+        found: list[Reply] = await server.scripts.claim.run(
+            self._wire, server.prefix, self.name, limit, *self._how, *queues, after=after, patience=wait
+        )
+        if abandoned.is_set() or self._waking.is_set():
+            await self._undo(found)
+            return found[:1]
+        return found
+
+    async def _give_up(self, task: asyncio.Task[list[Reply]]) -> None:
+        if task.done():
+            await self._undo(task.result())
+        else:
+            await self._nudge()
+            await task
+
+    async def _undo(self, found: list[Reply]) -> None:
+        claimed = zip(found[1::3], found[2::3], strict=True)
+        operations = [undo_operation(queue, member) for queue, member in claimed]
         await asyncio.gather(*map(self._server.perform, operations), return_exceptions=True)
+
+    async def _nudge(self) -> None:
+        """End the waiting of a claim."""
+        try:
+            await self._server.run(self._server.scripts.queues, "nudge", self.name)
+        except BackendError as exc:
+            _log.info("a consumer that stops may wait for its server a little longer: %s", exc)
 
     def _deliveries(self, found: list[bytes]) -> list[Delivery]:
         server = self._server

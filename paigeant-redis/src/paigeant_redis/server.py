@@ -99,13 +99,8 @@ class Server:
             raise ConfigurationError("this Redis instance belongs to another event loop; connect a clone() in this one")
 
     async def run(self, script: Script, *arguments: Argument, changes: bool = True) -> Reply:
-        """Run a script, which the server may not know yet."""
-        try:
-            return await self.wire.call("EVALSHA", script.sha, 1, self.prefix, *arguments, changes=changes)
-        except client.NoScriptError:
-            return await self.call("EVAL", script.source, 1, self.prefix, *arguments, changes=changes)
-        except client.RedisError as exc:
-            raise translate(exc, self.where) from exc
+        """Run a script."""
+        return await script.run(self.wire, self.prefix, *arguments, changes=changes)
 
     async def call(self, *command: Argument, changes: bool = False) -> Reply:
         """Send a plain command."""

@@ -16,7 +16,7 @@ from .errors import code_of, elsewhere, lost, refused
 
 
 class _Waiting(NamedTuple):
-    future: asyncio.Future[Reply]
+    future: asyncio.Future[Reply] | None
     deadline: float
     changes: bool
 
@@ -57,24 +57,30 @@ class Wire:
             self._dialing.add_done_callback(self._dialed)
         await asyncio.shield(self._dialing)
 
-    async def call(self, *command: Argument, changes: bool = True, patience: float = 0.0) -> Reply:
+    async def call(
+        self, *command: Argument, changes: bool = True, after: tuple[Argument, ...] = (), patience: float = 0.0
+    ) -> Reply:
         """Send a command and give its answer. A caller that is cancelled leaves it to the server.
 
         :param changes: whether it may change something.
-        :param patience: seconds the server may take by agreement, beside the time-out.
+        :param after: a command that blocks, sent before it; its answer does not matter.
+        :param patience: seconds for which that may block.
         :raises redis.exceptions.RedisError: the server refused it.
         :raises BackendUnavailable: not sent, or not answered and ``changes`` is false.
         :raises OutcomeUnknown: sent and not answered.
         """
-        packed = pack(command)
+        packed = pack(after) + pack(command) if after else pack(command)
         while self._connection is None:
             self._check()
             await self.open()
         self._check()
         future: asyncio.Future[Reply] = self._loop.create_future()
-        self._waiting.append(_Waiting(future, self._loop.time() + self._timeout + patience, changes))
+        deadline = self._loop.time() + self._timeout + patience
+        if after:
+            self._waiting.append(_Waiting(None, deadline, False))
+        self._waiting.append(_Waiting(future, deadline, changes))
         if self._timer is None:
-            self._timer = self._loop.call_at(self._waiting[-1].deadline, self._watch)
+            self._timer = self._loop.call_at(deadline, self._watch)
         await self._send(self._connection, packed)
         return await future
 
@@ -135,7 +141,7 @@ class Wire:
 
     def _answer(self, reply: Reply = None, error: Exception | None = None) -> None:
         future = self._waiting.popleft().future
-        if future.done():
+        if future is None or future.done():
             return
         if error is not None:
             future.set_exception(error)
@@ -171,7 +177,7 @@ class Wire:
         if connection is not None:
             cut(connection)
         for one in waiting:
-            if not one.future.done():
+            if one.future is not None and not one.future.done():
                 one.future.set_exception(self._loss(exc, one.changes))
 
     def _loss(self, exc: BaseException, changes: bool) -> Exception:

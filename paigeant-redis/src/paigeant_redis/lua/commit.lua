@@ -5,7 +5,14 @@
 -- Kinds: 'publish'; 'settle'; 'release' (delay ms in place of the writes); 'undo', a release that was no delivery.
 -- Answers: revisions of the writes | 0 (lease lost) | {'conflict', key, revision} | {'error', text}
 local publish_command = 'PUBLISH'
-local kinds, rung, settled, olds = {}, {}, {}, {}
+local kinds, rung = {}, {}
+local held, settled = {}, {}     -- queue -> lease -> whether it is owned; queue -> leases to acknowledge
+local olds = {}                  -- key -> header of its entry
+local listed, dues, ends = {}, {}, {} -- key -> what the indexes shall say of it; false: nothing
+
+local function in_bulk(command, key, list)
+  for i = 1, #list, 1000 do call(command, key, unpack(list, i, math.min(i + 999, #list))) end
+end
 
 local function need_queue(queue, ttl)
   local kind = kinds[queue]
@@ -58,9 +65,52 @@ local function conflict(mode, key, expected)
   return expected ~= '*' and (expected == '0' and '' or expected) ~= found
 end
 
+local function put(mode, key, due, ttl, value)
+  local name, old, new = P .. ':e:' .. key, header(key), revision()
+  local head = string.format('%s%24s%s', new, due, ttl == '' and ' ' or 't')
+  if mode == 'keep' then
+    call('SETRANGE', name, 0, head)
+    if ttl ~= '' then call('PEXPIRE', name, ttl) else call('PERSIST', name) end
+  elseif ttl ~= '' then
+    call('SET', name, head .. value, 'PX', ttl)
+  else
+    call('SET', name, head .. value)
+  end
+  if old == '' then listed[key] = '0' end
+  if due ~= '' then dues[key] = due elseif old ~= '' and string.sub(old, 40, 40) ~= ' ' then dues[key] = false end
+  if ttl ~= '' then
+    ends[key] = number(now + tonumber(ttl))
+  elseif string.sub(old, 41, 41) == 't' then
+    ends[key] = false
+  end
+  olds[key] = head
+  return new
+end
+
+local function delete(key)
+  call('UNLINK', P .. ':e:' .. key)
+  olds[key], listed[key], dues[key], ends[key] = '', false, false, false
+  return '0'
+end
+
+local function update_index(name, entries)
+  local add, remove = {}, {}
+  for key, score in pairs(entries) do
+    if score then
+      add[#add + 1] = score
+      add[#add + 1] = key
+    else
+      remove[#remove + 1] = key
+    end
+  end
+  in_bulk('ZADD', P .. name, add)
+  in_bulk('ZREM', P .. name, remove)
+end
+
 -- Entries whose time is over are deleted by the server; this deletes them from the indexes.
 local function forget_expired()
-  for _, key in ipairs(call('ZRANGEBYSCORE', P .. ':ttl', '-inf', number(now - 1), 'LIMIT', 0, 4)) do
+  local over = call('ZRANGEBYSCORE', P .. ':ttl', '-inf', number(now - 1), 'LIMIT', 0, 500)
+  for _, key in ipairs(over) do
     if call('EXISTS', P .. ':e:' .. key) == 0 then
       call('ZREM', P .. ':keys', key)
       call('ZREM', P .. ':due', key)
@@ -69,43 +119,39 @@ local function forget_expired()
   end
 end
 
-local function set_ttl(name, key, ttl, old)
-  if ttl ~= '' then
-    call('PEXPIRE', name, ttl)
-    call('ZADD', P .. ':ttl', number(now + tonumber(ttl)), key)
-    forget_expired()
-  elseif string.sub(old, 41, 41) == 't' then
-    call('PERSIST', name)
-    call('ZREM', P .. ':ttl', key)
+-- The owner of all leases of this batch, in one look per queue; 'lease -> true' if it is held.
+local function look_at_leases()
+  local asked = {}
+  local at, size = 1, #ARGV
+  while at <= size do
+    local kind, queue = ARGV[at], ARGV[at + 1]
+    if kind ~= 'publish' then
+      local list = asked[queue]
+      if not list then
+        list = {}
+        asked[queue] = list
+      end
+      list[#list + 1] = ARGV[at + 2]
+    end
+    at = at + 5
+    if kind == 'publish' or kind == 'settle' then at = at + ARGV[at - 2] * 6 + ARGV[at - 1] * 4 end
+  end
+  for queue, list in pairs(asked) do
+    local owned = {}
+    for i = 1, #list, 1000 do
+      local last = math.min(i + 999, #list)
+      local ends = call('ZMSCORE', P .. ':l:' .. queue, unpack(list, i, last))
+      for j = i, last do owned[list[j]] = ends[j - i + 1] and true end
+    end
+    held[queue], settled[queue] = owned, {}
+    -- A write that needs no memory: after it, Redis lets work in progress pass even when 'maxmemory' is reached.
+    call('ZREM', P .. ':l:' .. queue, '')
   end
 end
-
-local function put(mode, key, due, ttl, value)
-  local name, old, new = P .. ':e:' .. key, header(key), revision()
-  local head = string.format('%s%24s%s', new, due, ttl == '' and ' ' or 't')
-  if mode == 'keep' then call('SETRANGE', name, 0, head) else call('SET', name, head .. value) end
-  set_ttl(name, key, ttl, old)
-  if due ~= '' then
-    call('ZADD', P .. ':due', due, key)
-  elseif old ~= '' and string.sub(old, 40, 40) ~= ' ' then
-    call('ZREM', P .. ':due', key)
-  end
-  if old == '' then call('ZADD', P .. ':keys', '0', key) end
-  olds[key] = head
-  return new
-end
-
-local function delete(key)
-  call('UNLINK', P .. ':e:' .. key)
-  for _, index in ipairs({':keys', ':due', ':ttl'}) do call('ZREM', P .. index, key) end
-  olds[key] = ''
-  return '0'
-end
-
-local function owned(queue, lease) return call('ZSCORE', P .. ':l:' .. queue, lease) end
 
 local function give_back(kind, queue, lease, delay)
-  if not owned(queue, lease) then return 0 end
+  if not held[queue][lease] then return 0 end
+  held[queue][lease] = false
   local entry, deliveries = string.match(lease, '^(%S+) (%d+)')
   if kind == 'undo' then deliveries = deliveries - 1 end
   call('ZREM', P .. ':l:' .. queue, lease)
@@ -114,19 +160,9 @@ local function give_back(kind, queue, lease, delay)
   return {}
 end
 
-local function acknowledge(queue, lease)
-  call('ZREM', P .. ':l:' .. queue, lease)
-  local entries = settled[queue]
-  if not entries then
-    entries = {}
-    settled[queue] = entries
-  end
-  entries[#entries + 1] = string.match(lease, '^%S+')
-end
-
 local function change(kind, at)
   local queue, lease, writes, publications = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-  if kind == 'settle' and not owned(queue, lease) then return 0 end
+  if kind == 'settle' and not held[queue][lease] then return 0 end
   local first = at + 5
   local last = first + writes * 6
   for i = first, last - 1, 6 do
@@ -140,29 +176,44 @@ local function change(kind, at)
     answer[#answer + 1] = mode == 'delete' and delete(key) or put(mode, key, ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
     call(publish_command, P .. ':w:' .. key, '')
   end
-  if kind == 'settle' then acknowledge(queue, lease) end
+  if kind == 'settle' then
+    held[queue][lease] = false
+    settled[queue][#settled[queue] + 1] = lease
+  end
   return answer
 end
 
-local function perform(kind, at)
-  if kind == 'publish' or kind == 'settle' then return change(kind, at) end
-  return give_back(kind, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+local function perform_all()
+  local answers, at, size = {}, 1, #ARGV
+  while at <= size do
+    local kind, ok, answer = ARGV[at], nil, nil
+    if kind == 'publish' or kind == 'settle' then
+      ok, answer = pcall(change, kind, at)
+    else
+      ok, answer = pcall(give_back, kind, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+    end
+    if not ok then
+      answer = {'error', type(answer) == 'table' and answer.err or tostring(answer)}
+      olds = {}
+    end
+    answers[#answers + 1] = answer
+    at = at + 5
+    if kind == 'publish' or kind == 'settle' then at = at + ARGV[at - 2] * 6 + ARGV[at - 1] * 4 end
+  end
+  return answers
 end
 
-local answers, at, size = {}, 1, #ARGV
-while at <= size do
-  local kind = ARGV[at]
-  local ok, answer = pcall(perform, kind, at)
-  if not ok then
-    answer = {'error', type(answer) == 'table' and answer.err or tostring(answer)}
-    olds = {}
-  end
-  answers[#answers + 1] = answer
-  at = at + 5
-  if kind == 'publish' or kind == 'settle' then at = at + ARGV[at - 2] * 6 + ARGV[at - 1] * 4 end
+look_at_leases()
+local answers = perform_all()
+for queue, leases in pairs(settled) do
+  in_bulk('ZREM', P .. ':l:' .. queue, leases)
+  for i, lease in ipairs(leases) do leases[i] = string.match(lease, '^%S+') end
+  in_bulk('XDEL', P .. ':q:' .. queue, leases)
 end
-for queue, entries in pairs(settled) do
-  for i = 1, #entries, 1000 do call('XDEL', P .. ':q:' .. queue, unpack(entries, i, math.min(i + 999, #entries))) end
-end
+update_index(':keys', listed)
+update_index(':due', dues)
+update_index(':ttl', ends)
+if next(ends) then forget_expired() end
+if last_revision then call('SET', P .. ':revision', string.format('%.0f', last_revision)) end
 for queue in pairs(rung) do ring(queue) end
 return answers

@@ -5,6 +5,7 @@
 --   <p>:l:<queue>   zset  '<entry> <deliveries> <owner>' -> end of the lease; without owner: given back
 --   <p>:d:<queue>   zset  '<16 digits><message>' -> time at which it becomes ready
 --   <p>:b:<queue>   list  the doorbell: one element if there may be something
+--   <p>:u:<name>    list  the doorbell of one consumer, to end its waiting
 --   <p>:c:<queue>   zset  consumer -> time until which it counts as alive
 --   <p>:e:<key>     string  entry of the store: revision (16), due (24), 't' or ' ', value
 --   <p>:keys <p>:due <p>:ttl  zsets over keys: for scan; by due time; by end of life
@@ -18,11 +19,13 @@ local now = clock[1] * 1000 + clock[2] / 1000
 local function number(x) return string.format('%.17g', x) end
 
 -- A revision is a time in microseconds, or one more than the last: never reused, not even after a wipe or failover.
+local last_revision
 local function revision()
-  local last = tonumber(call('GET', P .. ':revision') or '0')
-  local text = string.format('%.0f', math.max(last + 1, clock[1] * 1000000 + clock[2]))
-  call('SET', P .. ':revision', text)
-  return text
+  if not last_revision then
+    last_revision = math.max(tonumber(call('GET', P .. ':revision') or '0'), clock[1] * 1000000 + clock[2] - 1)
+  end
+  last_revision = last_revision + 1
+  return string.format('%.0f', last_revision)
 end
 
 local function meta_of(queue)

@@ -42,6 +42,13 @@ function asked.leave()
   return {}
 end
 
+-- ARGV: consumer. Ends its waiting.
+function asked.nudge()
+  call('RPUSH', P .. ':u:' .. ARGV[2], '1')
+  call('PEXPIRE', P .. ':u:' .. ARGV[2], 10000)
+  return {}
+end
+
 -- ARGV: queue and lease by turns. Answers 1 for each that was still owned, else 0.
 function asked.renew()
   local answers = {}
