@@ -66,6 +66,7 @@ class RabbitServer(Server):
     """RabbitMQ without plugins. ``config`` holds keys of ``rabbitmq.conf``, such as ``{"consumer_timeout": "5000"}``.
 
     :param mapper: of a cluster; by default one of its own.
+    :param node: the name of its Erlang node, unique for the mapper.
     """
 
     name = "rabbitmq"
@@ -80,10 +81,12 @@ class RabbitServer(Server):
         port: int | None = None,
         tls: Certificates | None = None,
         mapper: PortMapper | None = None,
+        node: str = "rabbit@localhost",
     ) -> None:
         super().__init__(directory, config=config, installation=installation, port=port, tls=tls)
         self._mapper = mapper or PortMapper(directory, self.installation)
         self._own_mapper = mapper is None
+        self.node = node
         self._node_port = 0
 
     @classmethod
@@ -93,11 +96,6 @@ class RabbitServer(Server):
     @property
     def url(self) -> str:
         return f"amqp{'s' if self.tls else ''}://guest:guest@{self.host}:{self.port}/"
-
-    @property
-    def node(self) -> str:
-        """The name of its Erlang node."""
-        return f"rabbit{self.port}@localhost"
 
     def start(self) -> None:
         self._mapper.start()
