@@ -15,7 +15,7 @@ from ..model.records import Hop
 from ..routing import Slip
 from .frame import Envelope, Record
 
-_MAX_ENTRIES = 512
+_MAX_ENTRIES = 2048
 _MAX_SIZE = 16 * 1024
 _MAX_POLICIES = 16
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -113,6 +114,12 @@ class Security:
     def insecure(cls, namespace: str, *, issuer: str = "anonymous", store: str = "") -> Self:
         """An unsigned namespace: whoever can write to the broker can do anything."""
         return cls(namespace, issuer, (), {}, frozenset(), store=store, unsigned=True)
+
+    def sharing(self, verified: Verified) -> Self:
+        """The same, with a memory that others of the same keys and policy use too."""
+        shared = copy.copy(self)
+        object.__setattr__(shared, "verified", verified)
+        return shared
 
     @lazy
     def kids(self) -> tuple[str, ...]:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import weakref
+from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ..envelope.chain import Verified
 from ..envelope.security import Security
 from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
     from ..abc import Transport
     from ..plugins.registry import PluginRegistry
+
+
+_memories: weakref.WeakKeyDictionary[Transport, dict[Hashable, Verified]] = weakref.WeakKeyDictionary()
 
 
 def build_security(transport: Transport, registry: PluginRegistry, *, store: str) -> Security:
@@ -29,7 +35,15 @@ def build_security(transport: Transport, registry: PluginRegistry, *, store: str
         return Security.insecure(transport.namespace, store=store)
     default = _default_key(transport, development=settings.security in (None, "dev"))
     signers, verifiers = registry.signers(namespace=transport.namespace, default_key=default)
-    return Security.build(transport.namespace, signers=signers, verifiers=verifiers, store=store)
+    security = Security.build(transport.namespace, signers=signers, verifiers=verifiers, store=store)
+    return security.sharing(_memory(transport, security))
+
+
+def _memory(transport: Transport, security: Security) -> Verified:
+    """What dispatcher, worker and client of one transport instance have verified or made, for all three: their
+    keys come from one configuration, and a kid is one key (G05)."""
+    keys = frozenset((verifier.kid, verifier.alg, verifier.principal) for verifier in security.verifiers.values())
+    return _memories.setdefault(transport, {}).setdefault((security.policy, keys), Verified())
 
 
 def _default_key(transport: Transport, *, development: bool) -> Path | Literal["process"] | None:
