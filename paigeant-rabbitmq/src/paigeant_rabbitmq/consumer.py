@@ -18,9 +18,10 @@ from paigeant.errors import BackendClosed, ConfigurationError, LeaseLost, Paigea
 from . import errors, frames
 from .delivery import Outbound, RabbitMQDelivery
 from .lane import Grip, Lane
-from .link import Line, Link
+from .link import Line, Link, closing_of
 from .received import read
 from .settings import RabbitMQSettings
+from .tasks import cancel
 from .topology import Topology
 
 _T = TypeVar("_T")
@@ -99,11 +100,7 @@ class RabbitMQConsumer(Consumer):
         self._closed = True
         self._wake()
         self._end_grips()
-        tasks = [task for task in (self._tender, *self._returning) if task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await cancel(*(task for task in (self._tender, *self._returning) if task is not None))
 
     # -- what the broker sends
 
@@ -199,7 +196,7 @@ class RabbitMQConsumer(Consumer):
             since = self._loop.time()
             try:
                 await self._serve(line)
-            except (*errors.TRANSIENT, PaigeantError) as exc:
+            except errors.TROUBLE as exc:
                 if self._closed:
                     return
                 problem = errors.calling(exc, str(line.address), f"consuming {', '.join(self._names())}")
@@ -216,7 +213,7 @@ class RabbitMQConsumer(Consumer):
         self._line, self._gone = line, False
         self._channel = channel = await self._timed(line.channel(self))
         channel.on_consumer_cancel_callbacks.add(self._on_cancel)
-        closing = channel.closing
+        closing = closing_of(channel)
         while True:
             if self._gone:
                 await asyncio.wait([closing], timeout=self._settings.timeout)

@@ -1,7 +1,7 @@
 """Delays without a plugin: one queue for each of a few times, and as many rounds as it takes.
 
-A message waits in the longest bucket that is not too long, comes out, and waits for the rest in the next one. The time it
-is due travels with it. In a queue of its own time no message waits behind a longer one.
+A message waits in the longest bucket that is not too long, comes out, and waits for the rest in the next one. The time
+it is due travels with it. All messages of a queue wait equally long, so none waits behind a longer one.
 """
 
 from __future__ import annotations

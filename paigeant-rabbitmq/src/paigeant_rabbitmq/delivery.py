@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from paigeant.abc import Delivery
@@ -10,12 +11,16 @@ from paigeant.errors import ConfigurationError, LeaseLost
 from paigeant.model.message import Message, Publication
 from paigeant.model.store import Write
 
-from .publisher import Group
+from .outlet import Group
 
 if TYPE_CHECKING:
     from .lane import Grip
 
-_HELD, _SETTLING, _DONE = 0, 1, 2
+
+class _State(Enum):
+    HELD = "held"
+    SETTLING = "settling"
+    DONE = "done"
 
 
 class Outbound(Protocol):
@@ -50,7 +55,7 @@ class RabbitMQDelivery(Delivery):
         self, outbound: Outbound, grip: Grip, tag: int, queue: str, message: Message, deliveries: int | None, due: int
     ) -> None:
         self._outbound, self._grip, self._tag = outbound, grip, tag
-        self._state = _HELD
+        self._state = _State.HELD
         self.queue, self.message, self.deliveries, self.due = queue, message, deliveries, due
         self.lease_token = f"{grip.name}/{tag}"
         self.arrived = 0.0
@@ -77,39 +82,43 @@ class RabbitMQDelivery(Delivery):
 
     def requeue(self) -> None:
         """Into the queue again at once, counted as a delivery."""
-        if self._state == _HELD and self._grip.alive:
-            self._state = _DONE
+        if self._state is _State.HELD and self._grip.alive:
+            self._state = _State.DONE
             self._grip.reject(self._tag)
 
     async def _finish(self, publications: Sequence[Publication], received: int) -> None:
         self._own()
         if not publications:
-            self._state = _DONE
+            self._state = _State.DONE
             return self._grip.acknowledge(self._tag)
         group = Group(self._confirmed)
-        self._state = _SETTLING
+        self._state = _State.SETTLING
         try:
             await self._outbound.publish_for(publications, group, received)
         finally:
-            if self._state == _SETTLING and not group.under_way:
-                self._state = _HELD
-        if self._state != _DONE:
+            if self._state is _State.SETTLING and not group.under_way:
+                self._state = _State.HELD
+        if not self._is(_State.DONE):
             self._own()  # the successors are stored, and so is the message still: its duplicate will be recognised
         return None
 
     def _confirmed(self, stored: bool) -> None:
         """The successors are stored; or they are not, and nobody is left to try again."""
-        self._state = _HELD
+        self._state = _State.HELD
         if not stored:
             self.requeue()
         elif self._grip.alive:
-            self._state = _DONE
+            self._state = _State.DONE
             self._grip.acknowledge(self._tag)
 
+    def _is(self, state: _State) -> bool:
+        return self._state is state
+
     def _own(self) -> None:
-        if self._state != _HELD:
+        if self._state is not _State.HELD:
             raise LeaseLost(f"message {self.message.id!r} of queue {self.queue!r} is settled or being settled already")
         if not self._grip.alive:
             raise LeaseLost(
-                f"message {self.message.id!r} of queue {self.queue!r} is not ours any more: the connection it came by is gone"
+                f"message {self.message.id!r} of queue {self.queue!r} is not ours any more: "
+                "the connection it came by is gone"
             )

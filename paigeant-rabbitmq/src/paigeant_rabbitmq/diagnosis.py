@@ -1,11 +1,148 @@
-"""What an operator should know of this broker."""
+"""What an operator should know of this broker, as far as AMQP tells."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Awaitable, Callable, Iterator
 
-from paigeant.model.finding import Finding
+from aiormq.abc import AbstractChannel
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
+
+from paigeant.errors import PaigeantError
+from paigeant.model.finding import Finding, Severity
+
+from .errors import GRANT
+from .link import Line, Link
+from .settings import RabbitMQSettings
+from .topology import on_a_channel
+
+PAIRING = (
+    "RabbitMQ keeps no state of workflows. Without a state store, steps run at least once, and forks, waits, cancel "
+    "and ctx.step are refused"
+)
+PAIR = "PAIGEANT_STATE_STORE=redis://..., nats://..., or sqlite on one machine"
+
+OLDEST, TIMEOUTS, SMALLER = (3, 10), (3, 12), (4, 0)
+"""Versions: what is needed; with a consumer timeout per queue; with messages of at most 16 MiB."""
+_SMALL = 16 * 1024 * 1024
+
+OK, NOTE, WARNING, PROBLEM = Severity.OK, Severity.NOTE, Severity.WARNING, Severity.PROBLEM
 
 
-async def diagnose(*args: Any) -> list[Finding]:
-    return []
+async def diagnose(line: Line, publishing: Link, settings: RabbitMQSettings) -> list[Finding]:
+    """All findings. Reads only: rights are tried on a name that nothing has."""
+    version = version_of(line)
+    return [
+        _version(version, str(line.server.get("version", "unknown"))),
+        _queue_type(settings),
+        _consumer_timeout(version, settings),
+        _heartbeat(settings, tls=publishing.place.tls),
+        _alarm(publishing),
+        _max_message(version, settings),
+        Finding(
+            NOTE, "replicas", "AMQP does not tell how many replicas a queue has", "rabbitmq-queues quorum_status NAME"
+        ),
+        Finding(NOTE, "state store", PAIRING, PAIR),
+        *[await finding for finding in _rights(line, settings)],
+    ]
+
+
+def version_of(line: Line) -> tuple[int, ...]:
+    """Of the broker, as numbers; empty if it has none that can be read."""
+    found = re.match(r"(\d+)\.(\d+)", str(line.server.get("version", "")))
+    return tuple(map(int, found.groups())) if found else ()
+
+
+def _version(version: tuple[int, ...], text: str) -> Finding:
+    if not version:
+        return Finding(NOTE, "version", f"the broker calls its version {text!r}; 3.10 or newer is needed")
+    if version < OLDEST:
+        return Finding(
+            PROBLEM,
+            "version",
+            f"RabbitMQ {text}: quorum queues expire no messages, and delays do not work",
+            "upgrade to 4.x",
+        )
+    return Finding(OK, "version", f"RabbitMQ {text}")
+
+
+def _queue_type(settings: RabbitMQSettings) -> Finding:
+    if settings.queue_type == "quorum":
+        return Finding(OK, "queue type", "quorum: on disk on most replicas before a publish returns")
+    return Finding(
+        WARNING,
+        "queue type",
+        "classic: a publish returns before the message is on disk, one node holds it, and deliveries are not counted",
+        "PAIGEANT_RABBITMQ_QUEUE_TYPE=quorum, with new queues",
+    )
+
+
+def _consumer_timeout(version: tuple[int, ...], settings: RabbitMQSettings) -> Finding:
+    if version and version < TIMEOUTS:
+        return Finding(
+            WARNING,
+            "consumer timeout",
+            "this version ignores that of a queue: what is not settled after consumer_timeout of the broker (30 minutes "
+            "by default) is given to another worker, too; a state store makes that harmless",
+            "set consumer_timeout in rabbitmq.conf above the longest activity, or upgrade to 3.12 or newer",
+        )
+    return Finding(OK, "consumer timeout", f"queues are declared with {settings.consumer_timeout:g} s")
+
+
+def _heartbeat(settings: RabbitMQSettings, *, tls: bool) -> Finding:
+    seconds = settings.heartbeat
+    if tls:
+        return Finding(
+            NOTE,
+            "heartbeat",
+            f"{seconds} s; under TLS an event loop that is busy for twice as long loses the connection",
+            "run blocking steps in threads, or raise PAIGEANT_RABBITMQ_HEARTBEAT",
+        )
+    return Finding(OK, "heartbeat", f"{seconds} s; sent from a thread while the event loop is busy")
+
+
+def _alarm(publishing: Link) -> Finding:
+    if publishing.blocked is None:
+        return Finding(OK, "alarms", "none was told; a broker tells a connection when it publishes")
+    return Finding(
+        PROBLEM,
+        "alarms",
+        f"the broker takes no messages: {publishing.blocked}",
+        "free memory or disk space on the broker",
+    )
+
+
+def _max_message(version: tuple[int, ...], settings: RabbitMQSettings) -> Finding:
+    limit = settings.max_message
+    if version >= SMALLER and limit > _SMALL:
+        return Finding(
+            WARNING,
+            "max message",
+            f"PAIGEANT_RABBITMQ_MAX_MESSAGE is {limit} bytes; the broker closes the channel over its own limit, 16 MiB "
+            "unless max_message_size says otherwise",
+            f"PAIGEANT_RABBITMQ_MAX_MESSAGE={_SMALL}, or raise max_message_size in rabbitmq.conf",
+        )
+    return Finding(OK, "max message", f"{limit} bytes")
+
+
+def _rights(line: Line, settings: RabbitMQSettings) -> Iterator[Awaitable[Finding]]:
+    probe = f"paigeant.{settings.namespace}:probe"
+    yield _right(line, settings, "configure", lambda c: c.queue_delete(probe))
+    yield _right(line, settings, "write", lambda c: c.basic_publish(b"", exchange=probe, routing_key=probe))
+    yield _right(line, settings, "write amq.default", lambda c: c.basic_publish(b"", routing_key=probe))
+    yield _right(line, settings, "read", lambda c: c.queue_purge(probe))
+
+
+async def _right(
+    line: Line, settings: RabbitMQSettings, name: str, attempt: Callable[[AbstractChannel], Awaitable[object]]
+) -> Finding:
+    """Rights are checked before anything is looked for, and there is nothing to be found."""
+    subject = f"right: {name}"
+    try:
+        await on_a_channel(line, attempt, f"trying the right to {name}", settings.timeout, confirms=True)
+    except PaigeantError as exc:
+        if isinstance(exc.__cause__, ChannelAccessRefused):
+            return Finding(PROBLEM, subject, str(exc.__cause__), GRANT)
+        if not isinstance(exc.__cause__, ChannelNotFoundEntity):
+            return Finding(NOTE, subject, f"could not be tried: {exc}")
+    return Finding(OK, subject, "granted")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import ssl
 
@@ -19,9 +20,12 @@ from paigeant.errors import (
 )
 
 _SETTING = "PAIGEANT_RABBITMQ_URL"
+GRANT = r"rabbitmqctl set_permissions -p VHOST USER '^paigeant\.' '^(paigeant\.|amq\.default$)' '^paigeant\.'"
+"""The rights that a user needs: to configure, to write and to read."""
+NOT_ALLOWED = 530
 _OTHER_ARGUMENTS = re.compile(r"inequivalent arg '(?P<arg>[^']*)' for queue '(?P<queue>[^']*)'.*", re.DOTALL)
 
-TRANSIENT: tuple[type[BaseException], ...] = (
+TRANSIENT: tuple[type[Exception], ...] = (
     OSError,
     asyncio.TimeoutError,
     amqp.AMQPError,
@@ -29,37 +33,45 @@ TRANSIENT: tuple[type[BaseException], ...] = (
     RuntimeError,
 )
 """Every error of the library and of the network that may come out of a call."""
+CONNECTING: tuple[type[Exception], ...] = (*TRANSIENT, ValueError)
+TROUBLE: tuple[type[Exception], ...] = (*TRANSIENT, PaigeantError)
 
 
-def connecting(exc: BaseException, where: str) -> PaigeantError:
-    """Why there is no connection to ``where`` (host and port, without credentials)."""
-    if isinstance(exc, ssl.SSLCertVerificationError):
-        return ConfigurationError(
-            f"RabbitMQ at {where}: its certificate is not accepted ({exc.verify_message}); name the authority that "
-            "signed it in PAIGEANT_RABBITMQ_TLS_CA"
-        )
-    if isinstance(exc, ssl.SSLError):
-        return ConfigurationError(
-            f"RabbitMQ at {where}: no TLS there ({exc.reason or exc}); use amqp:// in {_SETTING}, or the port of amqps "
-            "(5671 by default)"
-        )
-    if isinstance(exc, (amqp.ProbableAuthenticationError, amqp.AuthenticationError)):
-        return ConfigurationError(
-            f"RabbitMQ at {where}: user or password is wrong (ACCESS_REFUSED); correct {_SETTING}, "
-            "PAIGEANT_RABBITMQ_USERNAME or PAIGEANT_RABBITMQ_PASSWORD. 'guest' may connect from localhost only"
-        )
-    if isinstance(exc, (amqp.ConnectionNotAllowed, amqp.ConnectionClosed)) and "530" in _text(exc) + str(exc.args):
-        return ConfigurationError(
-            f"RabbitMQ at {where}: the virtual host does not exist, or the user has no rights in it ({_text(exc)}); correct "
-            f"the path of {_SETTING} or PAIGEANT_RABBITMQ_VHOST, or run: rabbitmqctl set_permissions -p VHOST USER "
-            "'^paigeant\\.' '^(paigeant\\.|amq\\.default$)' '^paigeant\\.'"
-        )
-    if isinstance(exc, (amqp.ProtocolSyntaxError, amqp.IncompatibleProtocolError, PAMQPException, ValueError)):
-        return ConfigurationError(
-            f"{where} does not speak AMQP 0.9.1 ({_text(exc)}); is it the port of another protocol, or of TLS? See {_SETTING}"
-        )
+def connecting(exc: BaseException, where: str, goodbye: tuple[int, str] | None = None) -> PaigeantError:
+    """Why there is no connection to ``where`` (host and port, without credentials).
+
+    :param goodbye: code and reason with which the broker closed it, if it did.
+    """
+    if wrong := _wrong_setting(exc, goodbye):
+        return ConfigurationError(f"RabbitMQ at {where}: {wrong}")
+    if goodbye is not None:
+        return BackendUnavailable(f"RabbitMQ at {where} closed the connection: {goodbye[1]}; see the log of the broker")
     what = "no answer" if isinstance(exc, asyncio.TimeoutError) else _text(exc)
     return BackendUnavailable(f"RabbitMQ at {where} is not reached ({what}); is it running, and is {_SETTING} right?")
+
+
+def _wrong_setting(exc: BaseException, goodbye: tuple[int, str] | None) -> str:
+    """What no waiting mends, with its remedy; or nothing."""
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not accepted ({exc.verify_message}); name the authority that signed it in "
+            "PAIGEANT_RABBITMQ_TLS_CA"
+        )
+    if isinstance(exc, ssl.SSLError):
+        return f"no TLS there ({exc.reason or exc}); use amqp:// in {_SETTING}, or the port of amqps (5671 by default)"
+    if isinstance(exc, (amqp.ProbableAuthenticationError, amqp.AuthenticationError)):
+        return (
+            f"user or password is wrong (ACCESS_REFUSED); correct {_SETTING}, PAIGEANT_RABBITMQ_USERNAME or "
+            "PAIGEANT_RABBITMQ_PASSWORD. 'guest' may connect from localhost only"
+        )
+    if goodbye is not None and goodbye[0] == NOT_ALLOWED:
+        return (
+            f"the virtual host does not exist, or the user has no rights in it ({goodbye[1]}); correct the path of "
+            f"{_SETTING} or PAIGEANT_RABBITMQ_VHOST, or run: {GRANT}"
+        )
+    if goodbye is None and isinstance(exc, (amqp.ProtocolSyntaxError, amqp.IncompatibleProtocolError, ValueError)):
+        return f"no AMQP 0.9.1 there ({_text(exc)}); is it the port of another protocol, or of TLS? See {_SETTING}"
+    return ""
 
 
 def calling(exc: BaseException, where: str, what: str, *, sent: bool = False) -> PaigeantError:
@@ -74,10 +86,7 @@ def calling(exc: BaseException, where: str, what: str, *, sent: bool = False) ->
     if isinstance(exc, amqp.ChannelPreconditionFailed):
         return _precondition(text, where, what, sent=sent)
     if isinstance(exc, amqp.ChannelAccessRefused):
-        return ConfigurationError(
-            f"RabbitMQ at {where} refuses {what}: {text}; give the user its rights: rabbitmqctl set_permissions -p VHOST USER "
-            "'^paigeant\\.' '^(paigeant\\.|amq\\.default$)' '^paigeant\\.'"
-        )
+        return ConfigurationError(f"RabbitMQ at {where} refuses {what}: {text}; give the user its rights: {GRANT}")
     if isinstance(exc, amqp.ChannelLockedResource):
         return ConfigurationError(
             f"RabbitMQ at {where} refuses {what}: {text}; end the connection that owns it exclusively"
@@ -105,8 +114,8 @@ def _precondition(text: str, where: str, what: str, *, sent: bool) -> PaigeantEr
         )
     if "timed out" in text:
         return BackendUnavailable(
-            f"RabbitMQ at {where}, {what}: {text}; raise consumer_timeout of the broker above the longest activity, or use a "
-            "state store (PAIGEANT_STATE_STORE)"
+            f"RabbitMQ at {where}, {what}: {text}; raise consumer_timeout of the broker above the longest activity, "
+            "or use a state store (PAIGEANT_STATE_STORE)"
         )
     kind: type[BackendError] = OutcomeUnknown if sent else BackendError
     return kind(f"RabbitMQ at {where} refuses {what}: {text}")
@@ -114,7 +123,7 @@ def _precondition(text: str, where: str, what: str, *, sent: bool) -> PaigeantEr
 
 def _text(exc: BaseException) -> str:
     """What the server or the system said, without the client's wrapping."""
-    if isinstance(exc, OSError) and exc.strerror and not isinstance(exc, amqp.AMQPError):
-        return exc.strerror
+    if isinstance(exc, OSError) and not isinstance(exc, amqp.AMQPError) and exc.strerror:
+        return os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror
     said = [str(arg) for arg in exc.args if arg is not None and not isinstance(arg, int)]
     return " ".join(said) or type(exc).__name__

@@ -17,7 +17,7 @@ END = b"\xce"
 HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 
 DELIVER, RETURN, ACK, NACK = 0x003C003C, 0x003C0032, 0x003C0050, 0x003C0078
-BLOCKED, UNBLOCKED, CLOSE = 0x000A003C, 0x000A003D, 0x00140028
+BLOCKED, UNBLOCKED, CLOSE, GOODBYE = 0x000A003C, 0x000A003D, 0x00140028, 0x000A0032
 _PUBLISH, _ACK = 0x003C0028, 0x003C0050
 
 _HEADERS, _DELIVERY_MODE, _EXPIRATION, _MESSAGE_ID, _TYPE = 1 << 13, 1 << 12, 1 << 8, 1 << 7, 1 << 5
@@ -133,6 +133,11 @@ def read_return(payload: bytes) -> tuple[str, str]:
 def read_reason(payload: bytes) -> str:
     """The reason of a ``connection.blocked``."""
     return _short(payload, 4)[0]
+
+
+def read_goodbye(payload: bytes) -> tuple[int, str]:
+    """``(code, reason)`` of a ``connection.close``."""
+    return int.from_bytes(payload[4:6], "big"), _short(payload, 6)[0]
 
 
 def body_size(payload: bytes) -> int:

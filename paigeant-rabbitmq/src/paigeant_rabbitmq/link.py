@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import ssl
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aio_pika
-from aiormq.abc import AbstractChannel
+from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.connection import TransportFactory
 from yarl import URL
 
@@ -19,6 +17,7 @@ from paigeant.errors import BackendClosed, BackendUnavailable, ConfigurationErro
 
 from . import errors
 from .settings import Address, Place, RabbitMQSettings
+from .tasks import apart, cancel
 from .wire import Sink, Wire, WireWriter
 
 log = logging.getLogger("paigeant.rabbitmq")
@@ -38,6 +37,12 @@ class _Opened(TransportFactory):
         return self._streams
 
 
+def closing_of(subject: AbstractChannel | AbstractConnection) -> asyncio.Future[Any]:
+    """Done with the reason when a channel or connection is closed. An observer of its own for each call."""
+    observer: asyncio.Future[Any] = getattr(subject, "closing")  # noqa: B009 - its type is incomplete there
+    return observer
+
+
 class Line:
     """One open connection, until it is lost."""
 
@@ -46,7 +51,7 @@ class Line:
         assert connection.transport is not None
         self._under = connection.transport.connection
         self.lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-        self._under.closing.add_done_callback(self._on_closing)
+        closing_of(self._under).add_done_callback(self._on_closing)
         wire.on_lost = self._on_lost
 
     @property
@@ -74,9 +79,8 @@ class Line:
         try:
             async with asyncio.timeout(_GOODBYE):
                 await self._connection.close()
-        except (*errors.TRANSIENT, asyncio.CancelledError) as exc:
-            if isinstance(exc, asyncio.CancelledError):
-                raise
+        except errors.TRANSIENT:
+            pass  # it is gone already
         finally:
             self.wire.abort()
 
@@ -116,7 +120,7 @@ class Link:
         :raises BackendUnavailable: no host is reached.
         :raises ConfigurationError: the settings are wrong.
         """
-        line = await self._connect()
+        line = await apart(self._connect(), Line.close)
         self._keeper = asyncio.create_task(self._keep(line), name=f"paigeant rabbitmq {self._name}")
 
     async def line(self, timeout: float | None) -> Line:
@@ -144,8 +148,7 @@ class Link:
         keeper, self._keeper = self._keeper, None
         self._changed.set()
         if keeper is not None:
-            keeper.cancel()
-            await asyncio.wait([keeper])
+            await cancel(keeper)
 
     def _check(self) -> None:
         if self._closed:
@@ -209,32 +212,33 @@ class Link:
         raise BackendUnavailable("no host")  # pragma: no cover - there is at least one
 
     async def _connect_to(self, address: Address) -> Line:
+        wire: Wire | None = None
         try:
-            async with (
-                asyncio.timeout(self._settings.connect_timeout),
-                self._streams(address) as (reader, writer, wire),
-            ):
-                connection = aio_pika.Connection(
-                    self._url(address), client_properties={"connection_name": f"paigeant {self._name}"}
-                )
-                connection.kwargs["transport_factory"] = _Opened(reader, writer)
-                await connection.connect()
-                wire.start_pulse(self._settings.heartbeat)
-                return Line(connection, wire, address)
-        except (*errors.TRANSIENT, ValueError) as exc:
-            raise errors.connecting(exc, str(address)) from exc
+            async with asyncio.timeout(self._settings.connect_timeout):
+                reader, writer, wire = await self._streams(address)
+                return await self._login(address, wire, _Opened(reader, writer))
+        except errors.CONNECTING as exc:
+            raise errors.connecting(exc, str(address), None if wire is None else wire.goodbye) from exc
 
-    @contextlib.asynccontextmanager
-    async def _streams(self, address: Address) -> AsyncIterator[tuple[asyncio.StreamReader, WireWriter, Wire]]:
+    async def _streams(self, address: Address) -> tuple[asyncio.StreamReader, WireWriter, Wire]:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
         context = tls(self._settings) if self.place.tls else None
         transport, wire = await loop.create_connection(lambda: Wire(reader, loop), *address, ssl=context)
+        return reader, WireWriter(wire, transport, reader), wire
+
+    async def _login(self, address: Address, wire: Wire, opened: _Opened) -> Line:
+        name = f"paigeant {self._name}"
+        connection = aio_pika.Connection(self._url(address), client_properties={"connection_name": name})
+        connection.kwargs["transport_factory"] = opened
         try:
-            yield reader, WireWriter(wire, transport, reader), wire
+            await connection.connect()
         except BaseException:
-            transport.abort()
+            wire.abort()
+            await connection.close()
             raise
+        wire.start_pulse(self._settings.heartbeat)
+        return Line(connection, wire, address)
 
     def _url(self, address: Address) -> URL:
         place, options = self.place, {"heartbeat": str(self._settings.heartbeat), "auth": self._settings.auth}

@@ -3,162 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import time
-from typing import cast
 
-from aiormq.abc import AbstractChannel
-
-from paigeant.errors import BackendClosed, BackendUnavailable, ConfigurationError, MessageTooLarge, OutcomeUnknown
+from paigeant.errors import BackendClosed, BackendUnavailable, ConfigurationError, MessageTooLarge
 from paigeant.model.message import Publication
 
 from . import errors, frames
 from .delays import bucket
 from .link import Line, Link
 from .notes import Note
+from .outlet import Group, Outlet, Sent
 from .settings import RabbitMQSettings
+from .tasks import apart
 from .topology import Topology
 
-_TURNS = 1.0
-"""Seconds between looks for confirms that are overdue."""
 _MOST_METHODS = 1000
-
-
-class Group:
-    """The messages of one call, from the moment they are sent until all are confirmed.
-
-    :param then: told once they are: with ``True`` if they are stored, with ``False`` if they are not and the caller, who was
-        cancelled, cannot be told. It runs although the caller was cancelled: what is under way cannot be called back.
-    """
-
-    __slots__ = ("_failure", "_left", "_then", "future", "under_way", "unrouted")
-
-    def __init__(self, then: Callable[[bool], None] | None = None) -> None:
-        self._then, self._left, self._failure = then, 0, cast("BaseException | None", None)
-        self.unrouted: list[Publication] = []
-        self.under_way = False
-        self.future: asyncio.Future[None]
-
-    def start(self, number: int) -> None:
-        self._left, self._failure, self.unrouted, self.under_way = number, None, [], True
-        self.future = asyncio.get_running_loop().create_future()
-
-    def done(self, sent: _Sent, failure: BaseException | None = None) -> None:
-        """One of them is confirmed, returned or lost."""
-        self._failure = failure or self._failure
-        if sent.returned:
-            self.unrouted.append(sent.publication)
-        self._left -= 1
-        if self._left:
-            return
-        self.under_way, gone = False, self.future.done()
-        stored = self._failure is None and not self.unrouted
-        if self._then is not None and (stored or gone):
-            self._then(stored)
-        if gone:
-            return
-        if self._failure is None:
-            self.future.set_result(None)
-        else:
-            self.future.set_exception(self._failure)
-
-
-class _Sent:
-    """One message under way."""
-
-    __slots__ = ("deadline", "group", "key", "publication", "returned")
-
-    def __init__(self, publication: Publication, key: str, group: Group, deadline: float) -> None:
-        self.publication, self.key, self.group, self.deadline = publication, key, group, deadline
-        self.returned = False
-
-
-class _Outlet:
-    """The publishing channel of one line."""
-
-    def __init__(self, line: Line, where: str) -> None:
-        self.line, self._where = line, where
-        self.channel: AbstractChannel | None = None
-        self.number = 0
-        self._tag, self._closed = 0, False
-        self._sent: dict[int, _Sent] = {}
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def usable(self) -> bool:
-        return self.channel is not None and not self._closed and self.line.alive
-
-    async def open(self) -> None:
-        self.channel = await self.line.channel(self, confirms=True)
-        self.number = self.channel.number
-        self.channel.closing.add_done_callback(self._on_closing)
-
-    def send(self, sent: _Sent, parts: list[bytes]) -> None:
-        self._tag += 1
-        self._sent[self._tag] = sent
-        self.line.wire.send(*parts)
-        if self._timer is None:
-            self._timer = self._loop.call_later(_TURNS, self._look)
-
-    def on_confirm(self, tag: int, multiple: bool, stored: bool) -> None:
-        if not multiple:
-            return self._settle(tag, stored)
-        for number in [number for number in self._sent if number <= tag]:
-            self._settle(number, stored)
-        return None
-
-    def on_message(self, method: bytes, header: bytes, body: bytes, returned: bool) -> None:
-        """A message that no queue takes; its confirm follows."""
-        _, key = frames.read_return(method)
-        message_id = frames.read_properties(header).message_id
-        for sent in self._sent.values():
-            if sent.publication.message.id == message_id and sent.key == key and not sent.returned:
-                sent.returned = True
-                return
-
-    def on_close(self) -> None:
-        """The broker says why through the client library; a lost connection has nothing to say."""
-        self._closed = True
-        if self.line.wire.lost:
-            self.fail(ConnectionError("the connection was lost"))
-
-    def fail(self, exc: BaseException | None) -> None:
-        """The channel is gone, with all that was under way."""
-        self._closed = True
-        sent, self._sent = self._sent, {}
-        for one in sent.values():
-            one.group.done(one, errors.calling(exc or ConnectionError("closed"), self._where, _WHAT, sent=True))
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _settle(self, tag: int, stored: bool) -> None:
-        sent = self._sent.pop(tag, None)
-        if sent is None:
-            return  # given up, for it took too long
-        failure = None
-        if not stored:
-            failure = OutcomeUnknown(
-                f"RabbitMQ at {self._where} did not take a message for queue {sent.publication.queue!r} (basic.nack): the queue "
-                "is full or has no leader"
-            )
-        sent.group.done(sent, failure)
-
-    def _look(self) -> None:
-        now = self._loop.time()
-        for tag, sent in list(self._sent.items()):
-            if sent.deadline > now:
-                break
-            del self._sent[tag]
-            sent.group.done(sent, errors.calling(TimeoutError(), self._where, _WHAT, sent=True))
-        self._timer = self._loop.call_later(_TURNS, self._look) if self._sent else None
-
-    def _on_closing(self, closing: asyncio.Future[object]) -> None:
-        self.fail(None if closing.cancelled() else closing.exception())
-
-
-_WHAT = "publishing"
 
 
 class Publisher:
@@ -166,7 +26,7 @@ class Publisher:
 
     def __init__(self, link: Link, topology: Topology, settings: RabbitMQSettings) -> None:
         self._link, self._topology, self._settings = link, topology, settings
-        self._outlet: _Outlet | None = None
+        self._outlet: Outlet | None = None
         self._opening = asyncio.Lock()
         self._methods: dict[tuple[str, str], bytes] = {}
 
@@ -202,8 +62,8 @@ class Publisher:
         await group.future
         if group.unrouted:
             raise BackendUnavailable(
-                f"RabbitMQ at {self._link.where} routes nothing to queue {lost[0].queue!r}, although it was just declared; does "
-                "somebody delete it?"
+                f"RabbitMQ at {self._link.where} routes nothing to queue {lost[0].queue!r}, although it was just "
+                "declared; does somebody delete it?"
             )
 
     # -- what must be there
@@ -220,7 +80,7 @@ class Publisher:
             if one.delay > 0:
                 await self._topology.ensure_bucket(self._bucket(one))
 
-    async def _usable(self) -> _Outlet:
+    async def _usable(self) -> Outlet:
         """The channel to publish on; waits a while for a broker that is away or takes nothing."""
         timeout = self._settings.timeout
         line = await self._link.line(timeout)
@@ -231,11 +91,11 @@ class Publisher:
                 self._outlet = await self._open(line)
             return self._outlet
 
-    async def _open(self, line: Line) -> _Outlet:
-        outlet = _Outlet(line, str(line.address))
+    async def _open(self, line: Line) -> Outlet:
+        outlet = Outlet(line, str(line.address))
         try:
             async with asyncio.timeout(self._settings.timeout):
-                await outlet.open()
+                await apart(outlet.open())
         except errors.TRANSIENT as exc:
             raise errors.calling(exc, str(line.address), "opening a channel") from exc
         return outlet
@@ -246,21 +106,21 @@ class Publisher:
                 await self._link.unblocked.wait()
         except TimeoutError as exc:
             raise BackendUnavailable(
-                f"RabbitMQ at {self._link.where} takes no messages: {self._link.blocked}; free memory or disk space there "
-                "(rabbitmqctl status)"
+                f"RabbitMQ at {self._link.where} takes no messages: {self._link.blocked}; free memory or disk space "
+                "there (rabbitmqctl status)"
             ) from exc
 
     # -- frames
 
-    def _send(self, outlet: _Outlet, publications: Sequence[Publication], group: Group, received: int) -> None:
+    def _send(self, outlet: Outlet, publications: Sequence[Publication], group: Group, received: int) -> None:
         """Encode all, then send all: what cannot be encoded leaves nothing sent."""
         encoded = [self._encode(outlet, one, received) for one in publications]
         deadline = asyncio.get_running_loop().time() + self._settings.timeout
         group.start(len(publications))
         for one, parts in zip(publications, encoded, strict=True):
-            outlet.send(_Sent(one, self._topology.queue(one.queue), group, deadline), parts)
+            outlet.send(Sent(one, self._topology.queue(one.queue), group, deadline), parts)
 
-    def _encode(self, outlet: _Outlet, one: Publication, received: int) -> list[bytes]:
+    def _encode(self, outlet: Outlet, one: Publication, received: int) -> list[bytes]:
         message, note, expiration, exchange = one.message, "", "", ""
         if one.delay > 0:
             exchange, due = self._topology.bucket(self._bucket(one)), int((time() + one.delay) * 1000)
@@ -277,7 +137,8 @@ class Publisher:
             ) from exc
         if len(header) + 8 > outlet.line.frame_max:
             raise MessageTooLarge(
-                f"the headers of message {message.id!r} for queue {one.queue!r} take {len(header)} bytes, over {outlet.line.frame_max}"
+                f"the headers of message {message.id!r} for queue {one.queue!r} take {len(header)} bytes, over "
+                f"{outlet.line.frame_max}"
             )
         method = self._method(exchange, self._topology.queue(one.queue))
         return frames.content(outlet.number, method, header, message.body, outlet.line.frame_max)

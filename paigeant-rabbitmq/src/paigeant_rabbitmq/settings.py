@@ -25,8 +25,8 @@ def _split(value: object) -> object:
 class RabbitMQSettings(PluginSettings):
     """``PAIGEANT_RABBITMQ_*``; sizes in bytes, times in seconds.
 
-    :param url: ``amqp://user:password@host:port/vhost``, or ``amqps://`` for TLS; several hosts are separated by commas
-        (``amqp://user:password@a,b:5673/vhost``) and tried in random order.
+    :param url: ``amqp://user:password@host:port/vhost``, or ``amqps://`` for TLS; several hosts are separated by
+        commas (``amqp://user:password@a,b:5673/vhost``) and tried in random order.
     :param hosts: ``host`` or ``host:port``, in place of those of the URL.
     :param username: wins over the URL's; ``guest`` if neither is set.
     :param password: wins over the URL's; ``guest`` if neither is set.
@@ -55,11 +55,11 @@ class RabbitMQSettings(PluginSettings):
     tls_verify: bool = True
     auth: Literal["plain", "external"] = "plain"
     queue_type: QueueType = "quorum"
-    heartbeat: int = Field(10, ge=1, le=3600)
-    connect_timeout: float = Field(5.0, gt=0, le=300, allow_inf_nan=False)
-    timeout: float = Field(10.0, gt=0, le=300, allow_inf_nan=False)
-    consumer_timeout: float = Field(7 * 86_400.0, ge=60, le=_MOST_SECONDS, allow_inf_nan=False)
-    max_message: int = Field(16 * 1024 * 1024, ge=1024, le=128 * 1024 * 1024)
+    heartbeat: Annotated[int, Field(ge=1, le=3600)] = 10
+    connect_timeout: Annotated[float, Field(gt=0, le=300, allow_inf_nan=False)] = 5.0
+    timeout: Annotated[float, Field(gt=0, le=300, allow_inf_nan=False)] = 10.0
+    consumer_timeout: Annotated[float, Field(ge=60, le=_MOST_SECONDS, allow_inf_nan=False)] = 7 * 86_400.0
+    max_message: Annotated[int, Field(ge=1024, le=128 * 1024 * 1024)] = 16 * 1024 * 1024
 
 
 class Address(NamedTuple):
@@ -98,8 +98,8 @@ class Place(NamedTuple):
             return cls._of(settings)
         except ValueError as exc:
             raise ConfigurationError(
-                f"PAIGEANT_RABBITMQ_URL or PAIGEANT_RABBITMQ_HOSTS: {exc}; write amqp://user:password@host:5672/vhost, with "
-                "several hosts separated by commas"
+                f"PAIGEANT_RABBITMQ_URL or PAIGEANT_RABBITMQ_HOSTS: {exc}; write amqp://user:password@host:5672/vhost, "
+                "with several hosts separated by commas"
             ) from None
 
     @classmethod

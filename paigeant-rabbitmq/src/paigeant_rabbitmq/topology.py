@@ -20,13 +20,14 @@ from paigeant.errors import ConfigurationError, PaigeantError
 from . import errors
 from .link import Line, Link
 from .settings import RabbitMQSettings
+from .tasks import apart
 
 T = TypeVar("T")
 
 NEVER_BY_THE_BROKER = 1_000_000
-"""Deliveries after which the broker would drop a message: the core decides that, and RabbitMQ 4 would after 20."""
+"""Deliveries after which the broker drops a message. RabbitMQ 4 would after 20; here the core decides."""
 _UNUSED = 7 * 86_400.0
-"""Seconds that a temporary queue made by a publication outlives it: messages published later have a time of their own."""
+"""Seconds that a temporary queue outlives the publication it was made for: later ones have a time of their own."""
 _MOST_KNOWN = 10_000
 _LONGEST_NAME = 127
 _LEASE = re.compile(r"current is '[^']*:lease=(?P<seconds>[^']*)'")
@@ -35,8 +36,8 @@ _LEASE = re.compile(r"current is '[^']*:lease=(?P<seconds>[^']*)'")
 class Topology:
     """Names, arguments, and what is known to exist.
 
-    :param link: whose channels declare; passive first, so that users without the right to configure can work with queues
-        that somebody else has made.
+    :param link: whose channels declare; passive first, so that users without the right to configure can work with
+        queues that somebody else has made.
     :param known: what is known to exist, shared between the links of a transport.
     """
 
@@ -129,8 +130,8 @@ class Topology:
                 return  # we may not make exchanges: nothing to compare with, and nothing depends on it here
             if isinstance(exc.__cause__, ChannelPreconditionFailed) and (found := _LEASE.search(str(exc.__cause__))):
                 raise ConfigurationError(
-                    f"queue {name!r} has a lease of {found['seconds']} s, not {lease:g} s: all its consumers must use one; "
-                    f"set PAIGEANT_LEASE={found['seconds']}, or delete the exchange {entity!r} while no worker runs"
+                    f"queue {name!r} has a lease of {found['seconds']} s, not {lease:g} s: all its consumers must use "
+                    f"one; set PAIGEANT_LEASE={found['seconds']}, or delete exchange {entity!r} while no worker runs"
                 ) from exc.__cause__
             raise
 
@@ -212,18 +213,30 @@ def _fitting(name: str) -> str:
     )
 
 
-async def on_a_channel(line: Line, call: Callable[[AbstractChannel], Awaitable[T]], what: str, timeout: float) -> T:
-    """Run ``call`` on a channel of its own: what the broker refuses ends the channel, and with it nobody else's work."""
-    channel: AbstractChannel | None = None
+async def on_a_channel(
+    line: Line,
+    call: Callable[[AbstractChannel], Awaitable[T]],
+    what: str,
+    timeout: float,
+    *,
+    confirms: bool = False,
+) -> T:
+    """Run ``call`` on a channel of its own: what the broker refuses ends the channel, and nobody else's work."""
+
+    async def run() -> T:
+        channel: AbstractChannel | None = None
+        try:
+            async with asyncio.timeout(timeout):
+                channel = await line.channel(confirms=confirms)
+                return await call(channel)
+        finally:
+            if channel is not None:
+                await _shut(channel)
+
     try:
-        async with asyncio.timeout(timeout):
-            channel = await line.channel()
-            return await call(channel)
+        return await apart(run())
     except errors.TRANSIENT as exc:
         raise errors.calling(exc, str(line.address), what) from exc
-    finally:
-        if channel is not None:
-            await _shut(channel)
 
 
 async def _shut(channel: AbstractChannel) -> None:

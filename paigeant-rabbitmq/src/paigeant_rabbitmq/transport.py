@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import AsyncGenerator, Collection, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import AsyncGenerator, Collection, Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from paigeant.abc import Consumer, Scope, Transport
 from paigeant.errors import BackendClosed, ConfigurationError
@@ -18,8 +18,10 @@ from paigeant.model.store import Write
 from . import lane
 from .consumer import RabbitMQConsumer
 from .link import Link
-from .publisher import Group, Publisher
+from .outlet import Group
+from .publisher import Publisher
 from .settings import Place, RabbitMQSettings
+from .tasks import see_through
 from .topology import Topology
 
 if TYPE_CHECKING:
@@ -27,17 +29,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("paigeant.rabbitmq")
 
-PAIRING = (
-    "RabbitMQ keeps no state. Pair it with a state store: PAIGEANT_STATE_STORE=redis://..., nats://... or sqlite (one machine). "
-    "Without one, steps run at least once and forks, waits and long delays are refused"
-)
+_told: list[bool] = []
+"""Not empty once this process was told to pair it with a state store."""
 
 
 class _Session:
     """What one connect opened: a connection that publishes, and when it is first needed, one that receives.
 
-    Two, because a broker short of memory or disk reads nothing more from a connection that publishes; acknowledgements and
-    questions must still get through.
+    Two, because a broker short of memory or disk reads nothing more from a connection that publishes;
+    acknowledgements and questions must still get through.
     """
 
     def __init__(self, place: Place, settings: RabbitMQSettings, outbound: RabbitMQTransport) -> None:
@@ -110,7 +110,7 @@ class RabbitMQTransport(Transport):
         session, self._session, self._connecting = self._session, None, None
         if session is not None:
             session.closed = True
-            await _see_through(session.close())
+            await see_through(session.close())
 
     def clone(self) -> Self:
         """See ``Transport.clone``."""
@@ -136,7 +136,7 @@ class RabbitMQTransport(Transport):
     async def consume(
         self, queues: Collection[str], *, lease: float, expires: float | None = None
     ) -> AsyncGenerator[Consumer]:
-        """See ``Transport.consume``. The lease of a delivery is its connection; ``lease`` is stored and compared only."""
+        """See ``Transport.consume``. A delivery lives as long as its connection; ``lease`` is only compared."""
         session, names = self._open(), list(dict.fromkeys(queues))
         if not names or not (math.isfinite(lease) and lease > 0):
             raise ConfigurationError(f"consume needs a queue and a lease over 0 s, not {names!r} and {lease!r}")
@@ -148,7 +148,7 @@ class RabbitMQTransport(Transport):
             yield consumer
         finally:
             session.consumers.discard(consumer)
-            await _see_through(consumer.close())
+            await see_through(consumer.close())
 
     async def renew(self, tokens: Collection[str]) -> set[str]:
         """See ``Transport.renew``: nothing to renew; those whose connection is gone are lost."""
@@ -185,8 +185,8 @@ class RabbitMQTransport(Transport):
         )
 
     def state_store(self) -> None:
-        """RabbitMQ has none: see ``PAIRING``."""
-        return
+        """RabbitMQ has none. Said once per process, unless the configuration names another."""
+        _tell_to_pair()
 
     async def diagnose(self) -> list[Finding]:
         """See ``Transport.diagnose``."""
@@ -195,7 +195,7 @@ class RabbitMQTransport(Transport):
         session = self._open()
         link = await session.receiving()
         line = await link.line(self._settings.timeout)
-        return await diagnose(line, session.out, session.topology, self._settings)
+        return await diagnose(line, session.out, self._settings)
 
     async def _asking(self) -> Topology:
         session = self._open()
@@ -208,15 +208,14 @@ class RabbitMQTransport(Transport):
         return self._session
 
 
-async def _see_through(closing: Coroutine[Any, Any, None]) -> None:
-    """Close to the end, although we may be cancelled meanwhile; the cancellation comes through afterwards."""
-    task = asyncio.ensure_future(closing)
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
-        raise asyncio.CancelledError
-    task.result()
+def _tell_to_pair() -> None:
+    if _told:
+        return
+    _told.append(True)
+    from paigeant.plugins import CoreSettings
+
+    from .diagnosis import PAIR, PAIRING
+
+    with contextlib.suppress(ConfigurationError):  # wrong settings are the core's to tell
+        if CoreSettings().state_store is None:
+            log.warning("%s; unless a store is passed in code, set %s", PAIRING, PAIR)

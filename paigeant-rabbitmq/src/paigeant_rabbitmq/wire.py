@@ -1,7 +1,7 @@
 """One TCP connection: message frames are read and written here, all others are the client library's.
 
-aio-pika is given a stream as usual, through its ``transport_factory``. Frames of channels that have a sink are taken out
-of what it reads.
+aio-pika is given a stream as usual, through its ``transport_factory``. Message frames of channels that have a sink are
+taken out of what it reads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from . import frames
-from .frames import ACK, BLOCKED, BODY, CLOSE, DELIVER, HEADER, HEARTBEAT, METHOD, NACK, RETURN, UNBLOCKED
+from .frames import ACK, BLOCKED, BODY, CLOSE, DELIVER, GOODBYE, HEADER, HEARTBEAT, METHOD, NACK, RETURN, UNBLOCKED
 from .pulse import PULSE
 
 _OURS = frozenset({DELIVER, RETURN, ACK, NACK})
@@ -54,7 +54,9 @@ class _Content:
 class Wire(asyncio.StreamReaderProtocol):
     """The protocol of the connection.
 
-    :param on_blocked: told the reason while the broker takes no publications from it, and ``None`` afterwards.
+    :ivar on_blocked: told the reason when the broker takes no more publications, and ``None`` when it does again.
+    :ivar on_lost: told when the connection is gone.
+    :ivar goodbye: code and reason with which the broker closed it, if it did.
     """
 
     def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
@@ -63,6 +65,7 @@ class Wire(asyncio.StreamReaderProtocol):
         self.on_blocked: Callable[[str | None], None] = lambda reason: None
         self.on_lost: Callable[[Exception | None], None] = lambda exc: None
         self.written = time.monotonic()
+        self.goodbye: tuple[int, str] | None = None
         self.lost = False
         self._reader, self._loop_ = reader, loop
         self._buffer, self._contents = bytearray(), dict[int, _Content]()
@@ -168,11 +171,17 @@ class Wire(asyncio.StreamReaderProtocol):
 
     def _pass(self, kind: int, channel: int, frame: bytes) -> None:
         if kind == METHOD and channel == 0:
-            method = int.from_bytes(frame[7:11], "big")
-            if method in (BLOCKED, UNBLOCKED):
-                self.on_blocked(frames.read_reason(frame[7:-1]) if method == BLOCKED else None)
+            self._control(frame[7:-1])
         self._shown = time.monotonic()
         self._reader.feed_data(frame)
+
+    def _control(self, payload: bytes) -> None:
+        """What concerns the whole connection: the library is shown it, too, but does not tell all of it."""
+        method = int.from_bytes(payload[:4], "big")
+        if method in (BLOCKED, UNBLOCKED):
+            self.on_blocked(frames.read_reason(payload) if method == BLOCKED else None)
+        elif method == GOODBYE:
+            self.goodbye = frames.read_goodbye(payload)
 
     def _show(self) -> None:
         now = time.monotonic()
@@ -205,7 +214,7 @@ class Wire(asyncio.StreamReaderProtocol):
             if method == CLOSE:
                 self.sinks.pop(channel).on_close()
             return False
-        if method == ACK or method == NACK:
+        if method in (ACK, NACK):
             tag, multiple = frames.read_confirm(payload)
             self.sinks[channel].on_confirm(tag, multiple, method == ACK)
         else:

@@ -1,0 +1,58 @@
+"""Tasks, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_AGAIN = 0.2
+
+
+async def apart(work: Coroutine[Any, Any, T], undo: Callable[[T], Awaitable[None]] | None = None) -> T:
+    """Await ``work`` in a task of its own.
+
+    ``asyncio.wait_for``, which the client library uses, loses a cancellation on Python 3.11 if what it waits for ends in
+    the same moment; and the library cancels calls of its own when a connection ends.
+
+    :param undo: takes back a result that nobody is there to take.
+    :raises ConnectionError: the library cancelled it.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        current = asyncio.current_task()
+        if task.cancelled() and current is not None and not current.cancelling():
+            raise ConnectionError("the connection was closed meanwhile") from None
+        await cancel(task)
+        if undo is not None and not task.cancelled() and task.exception() is None:
+            await undo(task.result())
+        raise
+
+
+async def cancel(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel them, more than once if need be (see ``apart``), and wait for their end."""
+    rest = {task for task in tasks if not task.done()}
+    while rest:
+        for task in rest:
+            task.cancel()
+        _, rest = await asyncio.wait(rest, timeout=_AGAIN)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # seen, so that nobody is warned of it
+
+
+async def see_through(work: Coroutine[Any, Any, None]) -> None:
+    """Await ``work`` to its end, although we may be cancelled meanwhile; the cancellation comes through afterwards."""
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    task.result()
