@@ -4,7 +4,9 @@ The harness provides the module ``common`` (class ``Bench``, ``main``, ``ready``
 ``PYTHONPATH`` or name it in ``PEER_BENCH``. N workflows of three no-op steps, about 1 KiB of JSON each; the
 driver dispatches and waits, a second process works.
 
-    python peer_chain.py --store own|none|separate --workflows 1000
+    python peer_chain.py --transport sqlite|redis|rabbitmq|nats --store own|none|separate|redis --workflows 1000
+
+Brokers are those of ``BENCH_REDIS_URL``, ``BENCH_AMQP_URL`` and ``BENCH_NATS_URL``.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from paigeant import ActivitySpec, ResultOf, Worker, WorkflowClient, WorkflowDis
 from paigeant.runtime.process import long_running
 
 
+BROKERS = {"redis": "BENCH_REDIS_URL", "rabbitmq": "BENCH_AMQP_URL", "nats": "BENCH_NATS_URL"}
+
+
 def _step(letter: str) -> Any:
     @activity(letter.lower())
     async def run(p: dict[str, Any]) -> dict[str, Any]:
@@ -33,22 +38,25 @@ def _step(letter: str) -> Any:
 
 class Chain(Bench):
     system = "paigeant"
-    packages = ("paigeant-core",)
+    packages = ("paigeant-core", "paigeant-redis", "paigeant-rabbitmq", "paigeant-nats")
 
     @classmethod
     def add_args(cls, p: Any) -> None:
         p.add_argument("--transport", default="sqlite")
         p.add_argument("--sync", choices=("FULL", "NORMAL"), default="FULL")
-        p.add_argument("--store", choices=("own", "none", "separate"), default="own")
+        p.add_argument("--store", choices=("own", "none", "separate", "redis"), default="own")
 
     def _transport(self) -> Any:
         os.environ["PAIGEANT_SQLITE_PATH"] = str(Path(self.tmp) / "bench.db")
         os.environ["PAIGEANT_SQLITE_SYNCHRONOUS"] = self.a.sync
-        if self.a.store == "none":
-            os.environ["PAIGEANT_STATE_STORE"] = "none"
+        for name, variable in BROKERS.items():
+            if variable in os.environ:
+                os.environ[f"PAIGEANT_{name.upper()}_URL"] = os.environ[variable]
+        if self.a.store in ("none", "redis"):
+            os.environ["PAIGEANT_STATE_STORE"] = self.a.store
         elif self.a.store == "separate":
             os.environ["PAIGEANT_STATE_STORE"] = f"sqlite://{self.tmp}/state.db"
-        return get_transport(self.a.transport)
+        return get_transport(self.a.transport, namespace=f"bench-{Path(self.tmp).name.lower().replace('.', '-')}")
 
     async def connect(self) -> None:
         self.transport = self._transport()
