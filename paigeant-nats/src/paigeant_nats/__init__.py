@@ -1,1 +1,1 @@
-"""NATS JetStream: work queues, and a state store on its key-value buckets."""
+"""NATS JetStream: work queues, and a state store on the same server."""

@@ -1,0 +1,143 @@
+"""Errors of nats-py, of the server and of sockets, as errors of Paigeant."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from typing import Any, cast
+
+import nats.errors as client
+import nats.js.errors as jetstream
+
+from paigeant.errors import (
+    BackendClosed,
+    BackendError,
+    BackendUnavailable,
+    ConfigurationError,
+    MessageTooLarge,
+    OutcomeUnknown,
+    PaigeantError,
+)
+
+WRONG_LAST_SEQUENCE = 10071
+DUPLICATE_IN_BATCH = 10201
+STREAM_NOT_FOUND = 10059
+CONSUMER_NOT_FOUND = 10014
+NO_MESSAGE = 10037
+STREAM_NAME_IN_USE = 10058
+CONSUMER_EXISTS = (10013, 10105, 10148)
+_DISABLED = {10039, 10076, 10035}
+_FULL = {10023, 10028, 10047, 10052, 10077, 10026, 10027}
+_TOO_LARGE = {10054}
+
+_ENABLE = (
+    "start the server with JetStream (`nats-server -js`, or a `jetstream {}` block), or check PAIGEANT_NATS_DOMAIN"
+)
+_AUTH = "correct PAIGEANT_NATS_USER, _PASSWORD, _TOKEN, _CREDS_FILE or the URL"
+_TLS = "use tls:// for a server with TLS and nats:// for one without, and check PAIGEANT_NATS_TLS_*"
+
+
+class Refusal(Exception):
+    """The server's JetStream answered with an error: nothing was done.
+
+    :param code: its ``err_code``, which tells errors apart.
+    """
+
+    def __init__(self, error: Mapping[str, Any], subject: str) -> None:
+        self.code = number(error.get("err_code"))
+        self.description = str(error.get("description", ""))[:500]
+        self.subject = subject
+        super().__init__(f"{self.description} (error {self.code})")
+
+
+def number(value: object) -> int:
+    """An integer from foreign JSON, 0 if it is none."""
+    return value if isinstance(value, int) else 0
+
+
+def table(value: object) -> dict[str, Any]:
+    """An object from foreign JSON, an empty one if it is none."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def translate(exc: BaseException, where: str, *, write: bool) -> PaigeantError:
+    """The error of ours that says what happened, with ``exc`` as its cause.
+
+    :param where: the servers, without credentials.
+    :param write: whether something may have been changed.
+    """
+    if isinstance(exc, PaigeantError):
+        return exc
+    error = _refused(exc, where) if isinstance(exc, Refusal) else _failed(exc, where, write)
+    error.__cause__ = exc
+    return error
+
+
+def _refused(exc: Refusal, where: str) -> PaigeantError:
+    told = f"NATS at {where} refused {exc.subject}: {exc}"
+    if exc.code in _DISABLED:
+        return ConfigurationError(f"{told}; {_ENABLE}")
+    if exc.code in _FULL:
+        return BackendUnavailable(f"{told}; raise the limits of the account or of the stream, or free some storage")
+    if exc.code in _TOO_LARGE:
+        return MessageTooLarge(f"{told}; raise max_msg_size of the stream, or send less")
+    if exc.code == STREAM_NAME_IN_USE:
+        return ConfigurationError(f"{told}; another program made it: rename that, or use another PAIGEANT_NAMESPACE")
+    return BackendUnavailable(told)
+
+
+def _failed(exc: BaseException, where: str, write: bool) -> PaigeantError:
+    text = str(exc) or type(exc).__name__
+    if isinstance(exc, (client.MaxPayloadError,)):
+        return MessageTooLarge(f"over max_payload of NATS at {where}; raise it there, or send less")
+    if isinstance(exc, (client.BadSubjectError, client.BadHeaderError, client.NotJSMessageError)):
+        return BackendError(f"NATS at {where} cannot be asked that: {text}")
+    if isinstance(exc, (client.NoRespondersError, jetstream.NoStreamResponseError)):
+        return BackendUnavailable(f"nothing answers for JetStream at NATS {where}: the stream is gone or has no leader")
+    if isinstance(exc, (client.OutboundBufferLimitError, client.ConnectionReconnectingError)):
+        return BackendUnavailable(f"NATS at {where} is out of reach; reconnecting")
+    if isinstance(exc, (client.ConnectionClosedError, client.ConnectionDrainingError)):
+        return BackendClosed(f"the connection to NATS at {where} is closed")
+    if write:
+        return OutcomeUnknown(f"NATS at {where} did not confirm: {text}; it may have happened")
+    if isinstance(exc, (TimeoutError, asyncio.TimeoutError)):
+        return BackendUnavailable(f"NATS at {where} did not answer in time (PAIGEANT_NATS_TIMEOUT)")
+    return BackendUnavailable(f"NATS at {where} is out of reach: {text}")
+
+
+def cannot_connect(exc: BaseException | None, where: str) -> PaigeantError:
+    """Why the first connection failed."""
+    text = str(exc) or type(exc).__name__
+    error: PaigeantError
+    if isinstance(exc, PaigeantError):
+        error = exc
+    elif is_refused_login(exc):
+        error = ConfigurationError(f"NATS at {where} refused the login ({text}); {_AUTH}")
+    elif isinstance(exc, ssl.SSLError):
+        error = ConfigurationError(f"no TLS with NATS at {where} ({text}); {_TLS}")
+    elif isinstance(exc, ImportError):
+        error = ConfigurationError(f"nkeys and creds files need: pip install 'nats-py[nkeys]' ({text})")
+    elif isinstance(exc, (FileNotFoundError, PermissionError, client.InvalidUserCredentialsError, ValueError)):
+        error = ConfigurationError(f"a key file for NATS cannot be read ({text}); check PAIGEANT_NATS_*_FILE")
+    elif isinstance(exc, (TimeoutError, asyncio.TimeoutError)) or exc is None:
+        text = "no answer in time (PAIGEANT_NATS_CONNECT_TIMEOUT)"
+        error = BackendUnavailable(f"NATS at {where}: {text}; check PAIGEANT_NATS_URL and that it runs")
+    else:
+        error = BackendUnavailable(f"NATS at {where}: {text}; check PAIGEANT_NATS_URL and that the server runs")
+    if error is not exc:
+        error.__cause__ = exc
+    return error
+
+
+def is_refused_login(exc: BaseException | None) -> bool:
+    """Whether the server did not like our credentials."""
+    if isinstance(exc, client.AuthorizationError):
+        return True
+    text = str(exc).lower()
+    return isinstance(exc, client.Error) and ("authorization" in text or "authentication" in text)
+
+
+def forbidden(text: str, where: str) -> ConfigurationError:
+    """What ``Permissions Violation for Publish to "..."`` means for us."""
+    return ConfigurationError(f"NATS at {where}: {text}; give this user the rights named in the documentation")

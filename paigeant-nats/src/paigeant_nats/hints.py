@@ -1,0 +1,154 @@
+"""The index of due times: a hint is an empty message whose subject says when, and which key.
+
+``<prefix>.d.<bucket>.<milliseconds>.<key>``. Buckets are of about a minute, so that looking for what is
+due lists no more than that. A hint whose entry moved on is filed anew, then removed, by who looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from paigeant.errors import BackendError
+
+from .errors import Refusal
+from .link import log
+from .session import Session
+
+if TYPE_CHECKING:
+    from .entries import Entries
+
+_BUCKET = 64.0
+_LATE = 3
+"""Buckets that are looked at although they are past: clocks differ, and messages take their time."""
+_EVERYTHING_EVERY = 600.0
+_CLEANED_AT_ONCE = 64
+_SETTLED_AFTER = 30.0
+"""Seconds; a younger hint may be ahead of its entry."""
+
+
+class Hint(NamedTuple):
+    """Look at ``key`` at ``due``."""
+
+    due: float
+    key: str
+    subject: str
+
+
+def hint_subject(session: Session, key: str, due: float) -> str:
+    """The subject of a hint. What is past already is filed as of now: nobody looks at old buckets for long."""
+    bucket = max(_bucket(due), _bucket(session.clock()))
+    return f"{session.names.prefix}.d.{bucket}.{_milliseconds(due)}.{key.replace('/', '.')}"
+
+
+def _milliseconds(due: float) -> int:
+    return math.floor(min(max(due, 0.0), 1e12) * 1000)
+
+
+def _bucket(when: float) -> int:
+    return int(min(max(when, 0.0), 1e12) // _BUCKET)
+
+
+class Hints:
+    """Looks for what is due."""
+
+    def __init__(self, session: Session, entries: Entries) -> None:
+        self._session, self._entries = session, entries
+        self._old: set[int] = set()
+        self._all_at = -math.inf
+        self._cleaning: asyncio.Task[None] | None = None
+
+    async def due(self, before: float, limit: int) -> list[str]:
+        """Keys that are due, about the earliest first."""
+        now = await self._session.now()
+        keys: dict[str, None] = {}
+        stale: list[Hint] = []
+        waiting = sorted(hint for hint in await self._list(before, now) if hint.due <= before)
+        while waiting and len(keys) < limit:
+            some, waiting = waiting[: limit * 2], waiting[limit * 2 :]
+            for hint, due in zip(some, await asyncio.gather(*map(self._due_of, some)), strict=True):
+                if due is not None and due <= before:
+                    keys[hint.key] = None
+                elif hint.due <= now:
+                    stale.append(hint)
+        self._clean(stale)
+        return list(keys)[:limit]
+
+    async def close(self) -> None:
+        """Stop cleaning."""
+        task, self._cleaning = self._cleaning, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _due_of(self, hint: Hint) -> float | None:
+        stored = await self._entries.read(hint.key)
+        return stored.due if stored.lives(self._session.clock()) else None
+
+    async def _list(self, before: float, now: float) -> list[Hint]:
+        """The hints of the present, and of what is left of the past; now and then, and at first, all of them."""
+        session = self._session
+        current = _bucket(now)
+        everything = f"{session.names.prefix}.d.>"
+        if before > now + _BUCKET or time.monotonic() - self._all_at > _EVERYTHING_EVERY:
+            found = await self._parse(everything)
+            self._all_at = time.monotonic()
+            self._old = {bucket for bucket, _ in found if bucket < current}
+        else:
+            wanted = self._old | set(range(current - _LATE, current + 2))
+            filters = [f"{session.names.prefix}.d.{bucket}.>" for bucket in wanted]
+            found = [pair for page in await asyncio.gather(*map(self._parse, filters)) for pair in page]
+            self._old &= {bucket for bucket, _ in found}
+            self._old |= {bucket for bucket, _ in found if bucket < current}
+        return [hint for _, hint in found]
+
+    async def _parse(self, matching: str) -> list[tuple[int, Hint]]:
+        session, found = self._session, list[tuple[int, Hint]]()
+        start = len(session.names.prefix) + 3
+        for subject in await session.api.subjects(session.names.state, matching):
+            bucket, _, rest = subject[start:].partition(".")
+            when, _, key = rest.partition(".")
+            if bucket.isdigit() and when.isdigit() and key:
+                found.append((int(bucket), Hint(int(when) / 1000, key.replace(".", "/"), subject)))
+        return found
+
+    def _clean(self, stale: list[Hint]) -> None:
+        """In the background: nobody waits for it."""
+        if stale and (self._cleaning is None or self._cleaning.done()):
+            some = random.sample(stale, min(len(stale), _CLEANED_AT_ONCE))  # others clean, too
+            self._cleaning = asyncio.create_task(self._remove_all(some))
+
+    async def _remove_all(self, stale: list[Hint]) -> None:
+        for end in await asyncio.gather(*map(self._remove, stale), return_exceptions=True):
+            if isinstance(end, (BackendError, Refusal)):
+                log.debug("an old hint stays: %s", end)
+
+    async def _remove(self, hint: Hint) -> None:
+        """The entry moved on: file a hint for where it is now, then remove exactly this message."""
+        session = self._session
+        sequence, stored_at = await self._find(hint.subject)
+        if sequence == 0 or session.clock() - stored_at < _SETTLED_AFTER:
+            return
+        due = await self._due_of(hint)
+        if due is not None:
+            if (again := hint_subject(session, hint.key, due)) == hint.subject:
+                return
+            told = await session.link.request(again, write=True)
+            session.api.read(told, again)
+        await session.api.call(
+            f"STREAM.MSG.DELETE.{session.names.state}", {"seq": sequence, "no_erase": True}, write=True
+        )
+
+    async def _find(self, subject: str) -> tuple[int, float]:
+        """Sequence and time of a hint; 0: it is gone."""
+        session = self._session
+        msg = await session.link.request(f"{session.api.prefix}.DIRECT.GET.{session.names.state}.{subject}")
+        headers = msg.headers or {}
+        if not headers.get("Nats-Sequence", "").isdigit():
+            return 0, 0.0
+        whole = headers.get("Nats-Time-Stamp", "")[:19]
+        return int(headers["Nats-Sequence"]), datetime.fromisoformat(f"{whole}+00:00").timestamp()

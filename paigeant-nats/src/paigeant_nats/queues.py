@@ -1,0 +1,177 @@
+"""The queues of the stream: their consumers on the server, counts, looking and purging."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from typing import Any
+
+from nats.aio.msg import Msg
+
+from paigeant.errors import BackendUnavailable, ConfigurationError
+from paigeant.model.message import Message, QueueStats
+
+from .api import SECOND
+from .codec import is_tombstone, not_before, read_message
+from .errors import CONSUMER_EXISTS, NO_MESSAGE, STREAM_NOT_FOUND, Refusal, number
+from .names import queue_of, queue_token
+from .session import Session
+
+_WAITING = 4096
+_BATCH = 256
+
+
+class Queues:
+    """What can be asked of queues without receiving from them."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def declare(self, queue: str, lease: float, expires: float | None) -> None:
+        """Make the durable consumer of a queue, or see that it has this lease (T21): it is its ``ack_wait``.
+
+        :raises ConfigurationError: the queue has another lease.
+        """
+        found = await self._consumer(queue) or await self._make(queue, lease, expires)
+        stored = number(found.get("config", {}).get("ack_wait")) / SECOND
+        if abs(stored - lease) > 1e-6:
+            raise ConfigurationError(
+                f"queue {queue!r} at NATS {self._session.link.where} has a lease of {stored:g} s, not {lease:g} s; use "
+                f"that, or delete its consumer: `nats consumer rm {self._session.names.queues} {queue_token(queue)}`"
+            )
+
+    async def _make(self, queue: str, lease: float, expires: float | None) -> dict[str, Any]:
+        session, names = self._session, self._session.names
+        config: dict[str, Any] = {
+            "durable_name": queue_token(queue),
+            "filter_subject": names.messages(queue),
+            "deliver_policy": "all",
+            "replay_policy": "instant",
+            "ack_policy": "explicit",
+            "ack_wait": int(lease * SECOND),
+            "max_deliver": -1,
+            "max_ack_pending": session.settings.max_ack_pending,
+            "max_waiting": _WAITING,
+        }
+        if expires is not None:
+            config["inactive_threshold"] = int(max(expires, 1.0) * SECOND)
+        operation = f"CONSUMER.DURABLE.CREATE.{names.queues}.{queue_token(queue)}"
+        body = {"stream_name": names.queues, "action": "create", "config": config}
+        try:
+            return await session.api.call(operation, body, write=True)
+        except Refusal as exc:
+            if exc.code in CONSUMER_EXISTS and (found := await self._consumer(queue)) is not None:
+                return found
+            if exc.code == STREAM_NOT_FOUND:
+                session.mend()
+            raise session.api.mapped(exc) from exc
+
+    async def _consumer(self, queue: str) -> dict[str, Any] | None:
+        return await self._session.api.find(f"CONSUMER.INFO.{self._session.names.queues}.{queue_token(queue)}")
+
+    async def stats(self, *names: str) -> dict[str, QueueStats]:
+        """See ``Transport.queues``."""
+        if names:
+            found = await asyncio.gather(*map(self._consumer, names))
+            return dict(zip(names, await asyncio.gather(*map(self._stats, names, found)), strict=True))
+        api, stream = self._session.api, self._session.names.queues
+        consumers = {info["name"]: info for info in await api.consumers(stream)}
+        start = len(self._session.names.prefix) + 3
+        subjects = await api.subjects(stream, f"{self._session.names.prefix}.*.>", most=1)
+        tokens = dict.fromkeys([*consumers, *(subject[start:].partition(".")[0] for subject in subjects)])
+        counted = await asyncio.gather(*(self._stats(queue_of(token), consumers.get(token)) for token in tokens))
+        return dict(zip(map(queue_of, tokens), counted, strict=True))
+
+    async def _stats(self, queue: str, consumer: dict[str, Any] | None) -> QueueStats:
+        session = self._session
+        api, names = session.api, session.names
+        delayed = await api.count(names.queues, names.schedules(queue)) if session.queues.schedules else None
+        if consumer is None:  # nobody ever received from it
+            return QueueStats(await api.count(names.queues, names.messages(queue)), 0, delayed, 0)
+        leased, waiting = number(consumer.get("num_ack_pending")), number(consumer.get("num_waiting"))
+        # A request that waits is a consumer; a consumer that is busy has none waiting, and cannot be seen.
+        return QueueStats(number(consumer.get("num_pending")), leased, delayed, waiting or None)
+
+    async def peek(self, queue: str, limit: int) -> list[Message]:
+        """See ``Transport.peek``; shows leased ones, too."""
+        session, found, after = self._session, list[Message](), 1
+        start = len(session.names.message(queue, ""))
+        while len(found) < limit and (msg := await self._next(queue, after)) is not None:
+            headers = msg.headers or {}
+            after = int(headers["Nats-Sequence"]) + 1
+            if not is_tombstone(msg):
+                found.append(read_message(msg, headers["Nats-Subject"][start:]))
+        return found
+
+    async def _next(self, queue: str, after: int) -> Msg | None:
+        session = self._session
+        body = json.dumps({"seq": after, "next_by_subj": session.names.messages(queue)}).encode()
+        subject = f"{session.api.prefix}.DIRECT.GET.{session.names.queues}"
+        msg = await session.link.request(subject, body)
+        status = (msg.headers or {}).get("Status")
+        if status is not None or "Nats-Sequence" not in (msg.headers or {}):
+            if status == "404":
+                return None
+            raise session.api.mapped(Refusal({"err_code": NO_MESSAGE, "description": f"status {status}"}, subject))
+        return msg
+
+    async def purge(self, queue: str) -> int:
+        """See ``Transport.purge``: what nobody holds is received and acknowledged."""
+        session, names = self._session, self._session.names
+        if await self._consumer(queue) is None:
+            try:
+                body = {"filter": names.messages(queue)}
+                return number((await session.api.call(f"STREAM.PURGE.{names.queues}", body, write=True)).get("purged"))
+            except Refusal as exc:
+                raise session.api.mapped(exc) from exc
+        purge = _Purge(session, queue)
+        await purge.run()
+        return purge.count
+
+
+class _Purge:
+    """Takes what is ready, in batches, until there is nothing."""
+
+    def __init__(self, session: Session, queue: str) -> None:
+        self.count = 0
+        self._session, self._inbox = session, f"{session.settings.inbox_prefix}.{secrets.token_hex(11)}"
+        self._subject = f"{session.api.prefix}.CONSUMER.MSG.NEXT.{session.names.queues}.{queue_token(queue)}"
+        self._acks: list[asyncio.Task[None]] = []
+        self._ended = asyncio.Event()
+        self._got = 0
+
+    async def run(self) -> None:
+        link = self._session.link
+        subscriber = await link.subscribe(self._inbox, self._came)
+        try:
+            while True:
+                self._ended.clear()
+                self._got = 0
+                body = json.dumps({"batch": _BATCH, "no_wait": True}).encode()
+                await link.send(self._subject, body, self._inbox)
+                async with asyncio.timeout(self._session.settings.timeout):
+                    await self._ended.wait()
+                acks, self._acks = self._acks, []
+                await asyncio.gather(*acks)
+                if self._got < _BATCH:
+                    return
+        except TimeoutError as exc:
+            raise BackendUnavailable(f"NATS at {link.where} did not answer in time (PAIGEANT_NATS_TIMEOUT)") from exc
+        finally:
+            await link.unsubscribe(subscriber)
+
+    def _came(self, msg: Msg) -> None:
+        if msg.reply:
+            self._got += 1
+            self._acks.append(asyncio.create_task(self._take(msg)))
+        if not msg.reply or self._got >= _BATCH:
+            self._ended.set()
+
+    async def _take(self, msg: Msg) -> None:
+        early = not_before(msg.headers) - self._session.clock()
+        if early > 0:  # delayed: it stays
+            await self._session.link.request(msg.reply, b'-NAK {"delay": %d}' % int(early * SECOND), write=True)
+            return
+        await self._session.link.request(msg.reply, write=True)
+        self.count += not is_tombstone(msg)

@@ -1,0 +1,168 @@
+"""What a transport and its store share while they are connected."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import datetime
+
+from paigeant.errors import BackendError, ConfigurationError
+
+from .aio import see_through
+from .api import Api
+from .errors import Refusal
+from .link import Link, log
+from .names import Names
+from .settings import NatsSettings
+from .streams import OLDEST, Features, Version, ensure_stream, queue_stream, state_stream
+
+_CLOCK_EVERY = 30.0
+_NOTHING = Features(False, False, False, False, 0.0, 1)
+
+
+class Session:
+    """One link with the streams of a namespace.
+
+    :param settings: of the plugin.
+    :param queues: whether it uses the stream of messages.
+    """
+
+    def __init__(self, settings: NatsSettings, *, queues: bool) -> None:
+        self.settings = settings
+        self.names = Names(settings.namespace)
+        self.link = Link(settings)
+        self.api = Api(self.link)
+        self.version: Version = (0, 0, 0)
+        self.queues, self.state = _NOTHING, _NOTHING
+        self.max_payload = 1024 * 1024
+        self.server_clock = False
+        self._uses_queues = queues
+        self._state_ready: asyncio.Future[None] | None = None
+        self._open = False
+        self._mutex = asyncio.Lock()
+        self._mending: asyncio.Task[None] | None = None
+        self._offset = self._ahead = 0.0
+        self._read_at = float("-inf")
+
+    async def open(self) -> None:
+        """Connect, make and check the streams."""
+        async with self._mutex:
+            if self._open:
+                return
+            try:
+                await self.link.open()
+                await self._prepare()
+            except BaseException:
+                await self.link.close()
+                raise
+            self.link.on_up.append(self.mend)
+            self._open = True
+
+    async def close(self) -> None:
+        """Close it all."""
+        self._open = False
+        self._state_ready = None
+        self.link.on_up.clear()
+        self.link.on_down.clear()
+        task, self._mending = self._mending, None
+        if task is not None:
+            task.cancel()
+        await see_through(self.link.close())
+
+    async def state_stream(self) -> None:
+        """Make and check the stream of the store, once: who uses no store has none."""
+        self.link.check()
+        if self._state_ready is None or (self._state_ready.done() and _failed(self._state_ready)):
+            self._state_ready = asyncio.ensure_future(self._prepare_state())
+        await asyncio.shield(self._state_ready)
+
+    def mend(self) -> None:
+        """Look after the streams in the background: the server may have lost its data."""
+        self._read_at = float("-inf")
+        if self._mending is None or self._mending.done():
+            self._mending = asyncio.create_task(self._mend())
+
+    async def restored(self) -> None:
+        """Wait for the end of ``mend``."""
+        if self._mending is not None and not self._mending.done():
+            await asyncio.shield(self._mending)
+
+    def clock(self) -> float:
+        """The server's clock, as it was measured last."""
+        return time.monotonic() + self._offset
+
+    async def now(self) -> float:
+        """The server's clock: seconds since the epoch. Its distance from ours is measured twice a minute."""
+        await self._look_at_clock()
+        return self.clock()
+
+    async def latest(self) -> float:
+        """The latest that the server's clock may be: what is due then has waited long enough."""
+        await self._look_at_clock()
+        return time.monotonic() + self._ahead
+
+    async def _look_at_clock(self) -> None:
+        if time.monotonic() - self._read_at < _CLOCK_EVERY:
+            return
+        stream = self.names.queues if self._uses_queues else self.names.state
+        sent = time.monotonic()
+        try:
+            told = (await self.api.call(f"STREAM.INFO.{stream}")).get("ts")
+        except Refusal as exc:
+            raise self.api.mapped(exc) from exc
+        got = time.monotonic()
+        server = _seconds(told)
+        self.server_clock = server is not None
+        if server is None:  # a server before 2.10, which does not tell: our clock has to do
+            server, sent = time.time(), got
+        self._offset, self._ahead, self._read_at = server - (sent + got) / 2, server - sent, got
+
+    async def _prepare(self) -> None:
+        self.max_payload = self.link.client.max_payload
+        found = self.link.client.connected_server_version
+        self.version = (found.major, found.minor, found.patch)
+        if self.version < OLDEST:
+            raise ConfigurationError(
+                f"NATS at {self.link.where} is {found!r}; Paigeant needs 2.9, better 2.12 or newer"
+            )
+        if self._uses_queues:
+            wanted = queue_stream(self.names, self.settings, self.version)
+            self.queues = await ensure_stream(self.api, wanted, self.settings)
+            if self.settings.atomic and not self.queues.atomic:
+                raise ConfigurationError(
+                    f"PAIGEANT_NATS_ATOMIC needs NATS 2.12.1 or newer; {self.link.where} has {found!r}"
+                )
+        if not self._uses_queues or self._state_ready is not None:
+            await self._prepare_state()
+        self._read_at = float("-inf")
+        await self._look_at_clock()
+
+    async def _prepare_state(self) -> None:
+        wanted = state_stream(self.names, self.settings, self.version)
+        self.state = await ensure_stream(self.api, wanted, self.settings)
+
+    async def _mend(self) -> None:
+        pause = 0.1
+        while True:
+            try:
+                return await self._prepare()
+            except (BackendError, ConfigurationError) as exc:
+                log.warning("the streams cannot be looked after: %s", exc)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+
+def _failed(future: asyncio.Future[None]) -> bool:
+    return future.cancelled() or future.exception() is not None
+
+
+def _seconds(text: object) -> float | None:
+    """RFC 3339 with nanoseconds, as seconds since the epoch."""
+    if not isinstance(text, str):
+        return None
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    try:
+        start = datetime.fromisoformat(whole + "+00:00").timestamp()
+        return start + float(f"0.{fraction}" if fraction.isdigit() else 0)
+    except ValueError:
+        return None

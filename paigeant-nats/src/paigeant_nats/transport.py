@@ -1,0 +1,165 @@
+"""Queues on NATS JetStream."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import AsyncGenerator, Collection, Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from paigeant.abc import Consumer, Scope, Transport
+from paigeant.errors import ConfigurationError
+from paigeant.model.capabilities import Capabilities
+from paigeant.model.finding import Finding
+from paigeant.model.message import Message, Publication, QueueStats
+from paigeant.model.store import Write
+
+from . import leases
+from .aio import see_through
+from .atomic import OneAct
+from .codec import HEADROOM
+from .consumer import NatsConsumer
+from .delivery import SuccessorsFirst
+from .queues import Queues
+from .sending import MAX_DELAY, Sender
+from .session import Session
+from .settings import NatsSettings
+
+if TYPE_CHECKING:
+    from .store import NatsStore
+
+
+class NatsTransport(Transport):
+    """Queues in one work-queue stream per namespace, and a store in another.
+
+    :param settings: see ``NatsSettings``.
+    """
+
+    scope: ClassVar[Scope] = "network"
+
+    def __init__(self, settings: NatsSettings) -> None:
+        self._settings = settings
+        self.namespace = settings.namespace
+        self.location = settings.servers.shown
+        self.loopback = settings.servers.loopback
+        self._session = Session(settings, queues=True)
+        self._sender, self._queues = Sender(self._session), Queues(self._session)
+        self._consumers: set[NatsConsumer] = set()
+        self._atomic: OneAct | None = None
+        self._store: NatsStore | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See ``Transport.capabilities``."""
+        session = self._session
+        return Capabilities(
+            durable=True,
+            atomic_settle=self._settings.atomic,
+            renewable=True,
+            counts_deliveries=True,
+            max_delay=None if session.queues.schedules else MAX_DELAY,
+            max_message=session.max_payload - HEADROOM,
+            dedup_window=session.queues.window,
+            persistent_queues=True,
+        )
+
+    async def connect(self) -> None:
+        """See ``Transport.connect``."""
+        await self._session.open()
+        if self._settings.atomic and self._atomic is None:
+            self._atomic = OneAct(self._session)
+
+    async def disconnect(self) -> None:
+        """See ``Transport.disconnect``; what consumers still hold is given back."""
+        await see_through(self._disconnect())
+
+    async def _disconnect(self) -> None:
+        for consumer in tuple(self._consumers):
+            await consumer.close()
+        atomic, self._atomic = self._atomic, None
+        if atomic is not None:
+            await atomic.close()
+        if self._store is not None:
+            await self._store.close()
+        await self._session.close()
+
+    def clone(self) -> Self:
+        """See ``Transport.clone``."""
+        return type(self)(self._settings)
+
+    async def publish(self, *publications: Publication, writes: Sequence[Write] = ()) -> None:
+        """See ``Transport.publish``."""
+        self._session.link.check()
+        await self._sender.send(await self._sender.prepare(publications, writes))
+
+    @contextlib.asynccontextmanager
+    async def consume(
+        self, queues: Collection[str], *, lease: float, expires: float | None = None
+    ) -> AsyncGenerator[Consumer]:
+        """See ``Transport.consume``; leaving the context gives back what was not settled.
+
+        With ``expires`` the consumer on the server goes after that time without one here. Its messages stay
+        for their ``ttl``.
+        """
+        self._session.link.check()
+        names = list(dict.fromkeys(queues))
+        if not names or not 0.1 <= lease <= 86_400 * 7 or not (expires is None or 0 < expires < math.inf):
+            raise ConfigurationError(f"consume needs queues and a lease of 0.1 s to 7 days, not {names!r}, {lease!r}")
+
+        async def declare(queue: str) -> None:
+            await self._queues.declare(queue, lease, expires)
+
+        await asyncio.gather(*map(declare, names))
+        consumer = NatsConsumer(self._session, self._atomic or SuccessorsFirst(self._session), names, lease, declare)
+        self._consumers.add(consumer)
+        try:
+            await consumer.open()
+            yield consumer
+        finally:
+            self._consumers.discard(consumer)
+            await see_through(consumer.close())
+
+    async def renew(self, tokens: Collection[str]) -> set[str]:
+        """See ``Transport.renew``. Only the process that received a delivery may renew it."""
+        self._session.link.check()
+        ends = await asyncio.gather(*map(self._renew, tokens))
+        return {token for token, kept in zip(tokens, ends, strict=True) if not kept}
+
+    async def _renew(self, token: str) -> bool:
+        lease = leases.find(token)
+        if lease is None:
+            return False
+        sent = time.monotonic()
+        await self._session.link.request(lease.reply, b"+WPI")
+        return lease.renewed(sent)
+
+    async def queues(self, *names: str) -> dict[str, QueueStats]:
+        """See ``Transport.queues``."""
+        self._session.link.check()
+        return await self._queues.stats(*names)
+
+    async def peek(self, queue: str, limit: int = 100) -> list[Message]:
+        """See ``Transport.peek``."""
+        self._session.link.check()
+        return await self._queues.peek(queue, limit)
+
+    async def purge(self, queue: str) -> int:
+        """See ``Transport.purge``."""
+        self._session.link.check()
+        return await self._queues.purge(queue)
+
+    def state_store(self) -> NatsStore:
+        """See ``Transport.state_store``."""
+        from .store import NatsStore
+
+        if self._store is None:
+            self._store = NatsStore.of(self._session)
+        return self._store
+
+    async def diagnose(self) -> list[Finding]:
+        """See ``Transport.diagnose``."""
+        from .diagnosis import diagnose
+
+        return await diagnose(self._session)
