@@ -48,9 +48,8 @@ class Meter:
         client, server = time.process_time() - client, self.server_cpu() - server
         rate = count / wall
         ratio = f"{rate / base:6.2f} of bare" if base else " " * 14
-        print(
-            f"{what:41} {rate:9.0f}/s {ratio}   {client / count * 1e6:5.1f} us here, {server / count * 1e6:5.1f} us there"
-        )
+        cost = f"{client / count * 1e6:5.1f} us here, {server / count * 1e6:5.1f} us there"
+        print(f"{what:41} {rate:9.0f}/s {ratio}   {cost}")
         return rate
 
 

@@ -38,11 +38,14 @@ _NEEDED: Final = (
 async def diagnose(server: Server) -> list[Finding]:
     """Look at the server; reads only. What it refuses to tell is a finding, too."""
     info = await read_info(server.wire)
-    findings = [_version(server)]
     if not info:
-        return [*findings, Finding(Severity.NOTE, "INFO", "this user may not read it", "ACL SETUSER <name> +info")]
-    findings += [_mode(server, info), *_durability(info), _fsync(info, await _config(server, "appendfsync"))]
-    findings += [_eviction(info), _memory(info), _replication(info), await _clock(server), await _rights(server)]
+        return [
+            _version(server),
+            Finding(Severity.NOTE, "INFO", "this user may not read it", "ACL SETUSER <name> +info"),
+        ]
+    findings = [_version(server), _mode(server, info), *_durability(info)]
+    findings += [_fsync(info, await _config(server, "appendfsync")), _eviction(info), _memory(info)]
+    findings += [_replication(info), await _clock(server), await _rights(server)]
     return [finding for finding in findings if finding is not None]
 
 
@@ -100,7 +103,7 @@ def _fsync(info: dict[str, str], policy: str | None) -> Finding | None:
             return Finding(Severity.WARNING, "appendfsync", text, "CONFIG SET appendfsync everysec, or always")
 
 
-def _eviction(info: dict[str, str]) -> Finding | None:
+def _eviction(info: dict[str, str]) -> Finding:
     policy = info.get("maxmemory_policy")
     if policy in {None, "noeviction"}:
         return Finding(Severity.OK, "maxmemory-policy", "noeviction: nothing is thrown away")
@@ -128,7 +131,7 @@ def _replication(info: dict[str, str]) -> Finding:
     return Finding(
         Severity.NOTE,
         "replicas",
-        f"{replicas}, fed asynchronously: a failover may lose the last acknowledged writes; no setting of Redis prevents it",
+        f"{replicas}, fed asynchronously: a failover may lose the last acknowledged writes, whatever the settings",
         "min-replicas-to-write and min-replicas-max-lag bound how much",
     )
 

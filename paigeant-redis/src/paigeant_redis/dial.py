@@ -49,7 +49,15 @@ class Dialer:
                         return await self._by_sentinel()
                     case "cluster":
                         return await self._by_cluster()
-        except (client.RedisError, client.RedisClusterException, OSError, TimeoutError, ValueError) as exc:
+        except TimeoutError as exc:
+            hint = (
+                "; does it speak TLS, as rediss:// says?"
+                if self.target.tls
+                else "; check that it runs and PAIGEANT_REDIS_URL"
+            )
+            seconds = f"{self.settings.connect_timeout:g} s"
+            raise BackendUnavailable(f"Redis at {self.address} did not answer within {seconds}{hint}") from exc
+        except (client.RedisError, client.RedisClusterException, OSError, ValueError) as exc:
             raise translate(exc, str(self.address)) from exc
 
     async def _open(self, address: Address) -> Connection:
@@ -66,7 +74,7 @@ class Dialer:
                     sentinel, self._sentinel_login(), "SENTINEL", "GET-MASTER-ADDR-BY-NAME", service
                 )
             except (client.RedisError, OSError) as exc:
-                failures.append(f"{sentinel}: {exc or type(exc).__name__}")
+                failures.append(f"{sentinel}: {str(exc) or type(exc).__name__}")
                 continue
             if found is None:
                 failures.append(f"{sentinel} knows no primary named {service!r} (PAIGEANT_REDIS_SERVICE)")
@@ -84,7 +92,7 @@ class Dialer:
             try:
                 ranges: Reply = await self._ask(node, self._login(), "CLUSTER", "SLOTS")
             except (client.ConnectionError, client.TimeoutError, OSError) as exc:
-                failures.append(f"{node}: {exc or type(exc).__name__}")
+                failures.append(f"{node}: {str(exc) or type(exc).__name__}")
                 continue
             except client.ResponseError as exc:
                 raise ConfigurationError(

@@ -111,9 +111,13 @@ def translate(exc: BaseException, where: str) -> PaigeantError:
         )
     if isinstance(exc, (client.ConnectionError, client.TimeoutError, OSError, TimeoutError)):
         return BackendUnavailable(
-            f"Redis at {where} is not reached ({exc or type(exc).__name__}); check that it runs and PAIGEANT_REDIS_URL"
+            f"Redis at {where} is not reached ({_text(exc)}); check that it runs and PAIGEANT_REDIS_URL"
         )
-    return BackendError(f"Redis at {where}: {exc or type(exc).__name__}")
+    return BackendError(f"Redis at {where}: {_text(exc)}")
+
+
+def _text(exc: BaseException) -> str:
+    return str(exc) or type(exc).__name__
 
 
 def explain(code: str, text: str, where: str) -> PaigeantError:
@@ -134,7 +138,7 @@ def lost(exc: BaseException, where: str, *, changes: bool) -> BackendError:
     """
     if changes:
         return OutcomeUnknown(
-            f"Redis at {where} did not answer ({exc or type(exc).__name__}): it may have happened; repeat it with "
+            f"Redis at {where} did not answer ({_text(exc)}): it may have happened; repeat it with "
             "the same ids, or read again"
         )
-    return BackendUnavailable(f"Redis at {where} did not answer ({exc or type(exc).__name__})")
+    return BackendUnavailable(f"Redis at {where} did not answer ({_text(exc)})")

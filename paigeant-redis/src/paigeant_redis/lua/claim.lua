@@ -1,10 +1,9 @@
 -- Leases up to <limit> messages: first those whose lease ended or that were given back, then new ones.
 -- ARGV: owner, limit, lease ms (should the queue be new), kind (likewise), queues, the first one first.
 -- Answers: ms until something may become ready (-1: unknown), then per message: queue, lease, message.
--- The first command that writes is never one that Redis refuses for want of memory (XREADGROUP, ZREM): work in
--- progress goes on when 'maxmemory' is reached.
 local owner, left, declared, kind = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local out = {-1}
+go_on_when_full()
 
 local function hand_out(queue, lease, message)
   out[#out + 1] = queue

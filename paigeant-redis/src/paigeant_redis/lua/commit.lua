@@ -144,9 +144,8 @@ local function look_at_leases()
       for j = i, last do owned[list[j]] = ends[j - i + 1] and true end
     end
     held[queue], settled[queue] = owned, {}
-    -- A write that needs no memory: after it, Redis lets work in progress pass even when 'maxmemory' is reached.
-    call('ZREM', P .. ':l:' .. queue, '')
   end
+  if next(held) then go_on_when_full() end
 end
 
 local function give_back(kind, queue, lease, delay)

@@ -16,6 +16,10 @@ local call = redis.call
 local clock = call('TIME')
 local now = clock[1] * 1000 + clock[2] / 1000
 
+-- When 'maxmemory' is reached, Redis refuses a script's first write if it needs memory, and lets all later ones pass.
+-- What finishes work that is there begins with a write that needs none.
+local function go_on_when_full() call('ZREM', P .. ':temporary', '') end
+
 local function number(x) return string.format('%.17g', x) end
 
 -- A revision is a time in microseconds, or one more than the last: never reused, not even after a wipe or failover.

@@ -3,6 +3,7 @@ local asked = {}
 
 -- ARGV: lease ms, kind, ms to keep, queues. Answers: the first queue with another lease, and that lease; or nothing.
 function asked.declare()
+  go_on_when_full()
   local lease, kind, keep = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
   drop_expired_queues()
   for i = 5, #ARGV do
@@ -22,6 +23,7 @@ end
 
 -- ARGV: consumer, ms for which it counts as alive, ms to keep queues of kind 'r', queues.
 function asked.present()
+  go_on_when_full()
   for i = 5, #ARGV do
     local consumers = P .. ':c:' .. ARGV[i]
     call('ZREMRANGEBYSCORE', consumers, '-inf', number(now))
@@ -44,6 +46,7 @@ end
 
 -- ARGV: consumer. Ends its waiting.
 function asked.nudge()
+  go_on_when_full()
   call('RPUSH', P .. ':u:' .. ARGV[2], '1')
   call('PEXPIRE', P .. ':u:' .. ARGV[2], 10000)
   return {}
@@ -51,6 +54,7 @@ end
 
 -- ARGV: queue and lease by turns. Answers 1 for each that was still owned, else 0.
 function asked.renew()
+  go_on_when_full()
   local answers = {}
   for i = 2, #ARGV, 2 do
     local leases, lease = P .. ':l:' .. ARGV[i], ARGV[i + 1]
