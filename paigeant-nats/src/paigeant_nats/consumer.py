@@ -239,8 +239,9 @@ class NatsConsumer(Consumer):
         """Notes that the loop turns: what came since the last time was leased since then, at the earliest."""
         now = self._alive = time.monotonic()
         self._give_up(now - _HOLD)
-        if any([source.silent(now) for source in self._sources.values()]):
-            self._news.set()
+        for source in self._sources.values():
+            if source.silent(now):
+                self._news.set()
         for token in [token for token, lease in self._held.items() if not lease]:
             self._held.pop(token).end()
         self._beat = asyncio.get_running_loop().call_later(min(0.5, self._lease / 10), self._pulse)

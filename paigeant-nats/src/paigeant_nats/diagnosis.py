@@ -9,7 +9,7 @@ from typing import Any
 from paigeant.errors import BackendClosed, BackendError, ConfigurationError
 from paigeant.model.finding import Finding, Severity
 
-from .errors import Refusal, number, table
+from .errors import Refusal, number, table, tables
 from .session import Session
 from .streams import ATOMIC, SCHEDULES, TTL
 
@@ -73,7 +73,7 @@ async def _streams(session: Session) -> list[Finding]:
 
 def _replicas(name: str, info: dict[str, Any]) -> Finding:
     replicas = number(table(info.get("config")).get("num_replicas")) or 1
-    peers = [table(peer) for peer in table(info.get("cluster")).get("replicas") or []]
+    peers = tables(table(info.get("cluster")).get("replicas"))
     offline = [str(peer.get("name")) for peer in peers if peer.get("offline")]
     if offline:
         return Finding(
@@ -109,7 +109,7 @@ def _payload(session: Session) -> Finding:
 
 def _sync(session: Session) -> Finding:
     replicated = session.queues.replicas > 1 or session.state.replicas > 1
-    text = "the server does not tell its sync_interval; by default it syncs every 2 minutes, and a loss of power loses that"
+    text = "the server does not tell its sync_interval; by default it is 2 minutes, which a loss of power loses"
     text += " on the machines that lose it" if replicated else ""
     severity = Severity.NOTE if replicated else Severity.WARNING
     return Finding(severity, "sync_interval", text, "jetstream { sync_interval: always } in the server's configuration")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Mapping
 from typing import Any, cast
@@ -11,7 +10,6 @@ import nats.errors as client
 import nats.js.errors as jetstream
 
 from paigeant.errors import (
-    BackendClosed,
     BackendError,
     BackendUnavailable,
     ConfigurationError,
@@ -38,6 +36,32 @@ _AUTH = "correct PAIGEANT_NATS_USER, _PASSWORD, _TOKEN, _CREDS_FILE or the URL"
 _TLS = "use tls:// for a server with TLS and nats:// for one without, and check PAIGEANT_NATS_TLS_*"
 
 
+_NOTHING_HAPPENED: tuple[tuple[tuple[type[BaseException], ...], type[BackendError], str], ...] = (
+    ((client.MaxPayloadError,), MessageTooLarge, "over max_payload of NATS at {where}; raise it there, or send less"),
+    (
+        (client.BadSubjectError, client.BadHeaderError, client.BadSubscriptionError, client.NotJSMessageError),
+        BackendError,
+        "NATS at {where} cannot be asked that: {exc}",
+    ),
+    (
+        (client.NoRespondersError, jetstream.NoStreamResponseError, jetstream.ServiceUnavailableError),
+        BackendUnavailable,
+        "nothing answers for JetStream at NATS {where}: it is switched off, or the stream is gone or has no leader; "
+        + _ENABLE,
+    ),
+    (
+        (client.OutboundBufferLimitError, client.ConnectionReconnectingError),
+        BackendUnavailable,
+        "NATS at {where} is out of reach; reconnecting",
+    ),
+    (
+        (client.ConnectionClosedError, client.ConnectionDrainingError),
+        BackendUnavailable,
+        "the connection to NATS at {where} was closed; it is opened anew",
+    ),
+)
+
+
 class Refusal(Exception):
     """The server's JetStream answered with an error: nothing was done.
 
@@ -59,6 +83,11 @@ def number(value: object) -> int:
 def table(value: object) -> dict[str, Any]:
     """An object from foreign JSON, an empty one if it is none."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def tables(value: object) -> list[dict[str, Any]]:
+    """A list of objects from foreign JSON, an empty one if it is none."""
+    return [table(one) for one in cast("list[object]", value)] if isinstance(value, list) else []
 
 
 def translate(exc: BaseException, where: str, *, write: bool) -> PaigeantError:
@@ -88,20 +117,13 @@ def _refused(exc: Refusal, where: str) -> PaigeantError:
 
 
 def _failed(exc: BaseException, where: str, write: bool) -> PaigeantError:
+    for kinds, make, text in _NOTHING_HAPPENED:
+        if isinstance(exc, kinds):
+            return make(text.format(where=where, exc=exc))
     text = str(exc) or type(exc).__name__
-    if isinstance(exc, (client.MaxPayloadError,)):
-        return MessageTooLarge(f"over max_payload of NATS at {where}; raise it there, or send less")
-    if isinstance(exc, (client.BadSubjectError, client.BadHeaderError, client.NotJSMessageError)):
-        return BackendError(f"NATS at {where} cannot be asked that: {text}")
-    if isinstance(exc, (client.NoRespondersError, jetstream.NoStreamResponseError)):
-        return BackendUnavailable(f"nothing answers for JetStream at NATS {where}: the stream is gone or has no leader")
-    if isinstance(exc, (client.OutboundBufferLimitError, client.ConnectionReconnectingError)):
-        return BackendUnavailable(f"NATS at {where} is out of reach; reconnecting")
-    if isinstance(exc, (client.ConnectionClosedError, client.ConnectionDrainingError)):
-        return BackendClosed(f"the connection to NATS at {where} is closed")
     if write:
         return OutcomeUnknown(f"NATS at {where} did not confirm: {text}; it may have happened")
-    if isinstance(exc, (TimeoutError, asyncio.TimeoutError)):
+    if isinstance(exc, TimeoutError):
         return BackendUnavailable(f"NATS at {where} did not answer in time (PAIGEANT_NATS_TIMEOUT)")
     return BackendUnavailable(f"NATS at {where} is out of reach: {text}")
 
@@ -120,7 +142,7 @@ def cannot_connect(exc: BaseException | None, where: str) -> PaigeantError:
         error = ConfigurationError(f"nkeys and creds files need: pip install 'nats-py[nkeys]' ({text})")
     elif isinstance(exc, (FileNotFoundError, PermissionError, client.InvalidUserCredentialsError, ValueError)):
         error = ConfigurationError(f"a key file for NATS cannot be read ({text}); check PAIGEANT_NATS_*_FILE")
-    elif isinstance(exc, (TimeoutError, asyncio.TimeoutError)) or exc is None:
+    elif isinstance(exc, TimeoutError) or exc is None:
         text = "no answer in time (PAIGEANT_NATS_CONNECT_TIMEOUT)"
         error = BackendUnavailable(f"NATS at {where}: {text}; check PAIGEANT_NATS_URL and that it runs")
     else:

@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import nats.errors
 from nats.aio.client import Client
@@ -175,7 +175,8 @@ class Link:
         with contextlib.suppress(nats.errors.Error, OSError, TimeoutError, asyncio.TimeoutError):
             if drain and self.is_up:
                 async with asyncio.timeout(_CLOSE_WITHIN):
-                    await current.drain()  # type: ignore[no-untyped-call]
+                    drained: Callable[[], Awaitable[None]] = current.drain
+                    await drained()
             else:
                 await current.unsubscribe()
 
@@ -288,7 +289,7 @@ async def _attach(client: Client, subscriber: Subscriber) -> None:
         handler(msg)
 
     # No limits of the client's own: what is under way is bounded by what we asked for.
-    subscribe: Callable[..., Awaitable[Subscription]] = client.subscribe  # pyright: ignore[reportUnknownMemberType]
+    subscribe = cast("Callable[..., Awaitable[Subscription]]", getattr(client, "subscribe"))  # noqa: B009 - half typed
     subscriber.current = await subscribe(subscriber.subject, cb=handle, pending_msgs_limit=0, pending_bytes_limit=0)
 
 
