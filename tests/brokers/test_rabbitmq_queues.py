@@ -1,0 +1,198 @@
+"""Queues, delays and foreign hands on a real RabbitMQ."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import aio_pika
+import pytest
+from brokers.rabbit import LEASE, bare_channel, is_empty, one, publication, received, settings, until
+
+from paigeant.errors import ConfigurationError, LeaseLost, MessageTooLarge
+from paigeant.model.finding import Severity
+from paigeant.model.message import Message, Publication
+from paigeant_rabbitmq import consumer as consumer_module
+from paigeant_rabbitmq.transport import RabbitMQTransport
+
+
+async def test_delays_of_several_rounds_are_exact(rabbit_server: Any) -> None:
+    async with RabbitMQTransport(settings(rabbit_server.url)) as transport:
+        async with transport.consume(["work"], lease=LEASE) as consumer:
+            due = {}
+            for delay in (0.05, 0.35, 0.75, 1.25):
+                due[f"{delay}"] = time.time() + delay
+                await transport.publish(publication(f"{delay}", delay=delay))
+            for _ in range(4):
+                delivery = await one(consumer)
+                late = time.time() - due[delivery.message.id]
+                assert 0 <= late < 0.35, (delivery.message.id, late)  # 0.1 s and the slowness of the machine
+                assert delivery.deliveries == 1
+                await delivery.settle()
+        assert await is_empty(transport)
+
+
+async def test_what_no_slot_is_free_for_goes_to_others(rabbit_server: Any) -> None:
+    chosen = settings(rabbit_server.url)
+    async with RabbitMQTransport(chosen) as busy, RabbitMQTransport(chosen) as idle:
+        await busy.publish(*(publication(str(number)) for number in range(30)))
+        async with busy.consume(["work"], lease=LEASE) as first:
+            held = await received(first, 10)
+            for delivery in held:
+                await delivery.settle()  # as with a store: acknowledged at once, and the slots stay taken
+            settled = {delivery.message.id for delivery in held}
+            async with idle.consume(["work"], lease=LEASE) as second:
+                while len(settled) < 30:
+                    for delivery in await received(second, 10):
+                        assert delivery.deliveries is not None
+                        settled.add(delivery.message.id)
+                        await delivery.settle()
+        assert await is_empty(busy)
+
+
+async def test_bystanders_are_not_counted(rabbit_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer_module, "LINGER", 0.05)
+    async with RabbitMQTransport(settings(rabbit_server.url)) as transport:
+        await transport.publish(*(publication(str(number)) for number in range(20)))
+        async with transport.consume(["work"], lease=LEASE) as consumer:
+            seen: dict[str, int | None] = {}
+            while len(seen) < 20:
+                for delivery in await received(consumer, 2):
+                    assert delivery.message.id not in seen
+                    seen[delivery.message.id] = delivery.deliveries
+                    await delivery.settle()
+                await asyncio.sleep(0.1)  # not to synchronise: what was pushed meanwhile must go back
+        assert set(seen.values()) == {1}
+
+
+async def test_credit_grows_with_what_is_held(rabbit_server: Any) -> None:
+    async with RabbitMQTransport(settings(rabbit_server.url)) as transport:
+        await transport.publish(*(publication(str(number)) for number in range(50)))
+        async with transport.consume(["work"], lease=LEASE) as consumer:
+            held = []
+            while len(held) < 50:
+                held += await received(consumer, 3)
+            assert len({delivery.message.id for delivery in held}) == 50
+            for delivery in held:
+                await delivery.settle()
+        assert await is_empty(transport)
+
+
+async def test_a_queue_deleted_under_a_publisher_is_made_again(rabbit_server: Any) -> None:
+    chosen = settings(rabbit_server.url)
+    async with RabbitMQTransport(chosen) as transport, bare_channel(rabbit_server.url) as channel:
+        await transport.publish(publication("1"))
+        await channel.queue_delete(f"paigeant.{chosen.namespace}.work")
+        await transport.publish(publication("2"), publication("2"), publication("3", "other"))
+        assert [message.id for message in await transport.peek("work")] == ["2", "2"]
+        assert [message.id for message in await transport.peek("other")] == ["3"]
+
+
+async def test_a_queue_deleted_under_a_consumer_is_made_again(rabbit_server: Any) -> None:
+    chosen = settings(rabbit_server.url)
+    async with RabbitMQTransport(chosen) as transport, bare_channel(rabbit_server.url) as channel:
+        await transport.publish(publication("1"))
+        async with transport.consume(["work", "other"], lease=LEASE) as consumer:
+            lost = await one(consumer)
+            waiting = asyncio.create_task(one(consumer))
+            await channel.queue_delete(f"paigeant.{chosen.namespace}.work")
+
+            async def noticed() -> bool:
+                return await transport.renew([lost.lease_token]) == {lost.lease_token}
+
+            await until(noticed)
+            with pytest.raises(LeaseLost, match="not ours any more"):
+                await lost.settle(publication("successor"))
+            await transport.publish(publication("2"))
+            delivery = await waiting
+            assert delivery.message.id == "2"
+            await delivery.settle()
+            assert await is_empty(transport)
+
+
+async def test_foreign_messages_are_delivered_as_far_as_they_can_be_read(rabbit_server: Any) -> None:
+    chosen = settings(rabbit_server.url)
+    async with RabbitMQTransport(chosen) as transport, bare_channel(rabbit_server.url) as channel:
+        async with transport.consume(["work"], lease=LEASE) as consumer:
+            waiting = asyncio.create_task(received(consumer, 10))
+            name = f"paigeant.{chosen.namespace}.work"
+            headers: Any = {"n": 1, "deep": {"x": [1, {"y": None}]}, "text": "kept", "x-delivery-count": "x"}
+            for message in (
+                aio_pika.Message(b"", message_id=None),
+                aio_pika.Message(b"x" * 300_000, headers=headers, type="due=" + "9" * 30, message_id="given"),
+                aio_pika.Message(
+                    b"z", headers=headers, priority=9, expiration=60, timestamp=1, reply_to="r", app_id="a"
+                ),
+            ):
+                await channel.default_exchange.publish(message, name)
+            found = await waiting
+            while len(found) < 3:
+                found += await received(consumer, 10)
+            assert [delivery.message.headers for delivery in found] == [{}, {"text": "kept"}, {"text": "kept"}]
+            assert found[1].message.id == "given"
+            assert len(found[1].message.body) == 300_000
+            for delivery in found:
+                await delivery.settle(Publication("work.dead", delivery.message))
+        assert (await transport.queues("work.dead"))["work.dead"].ready == 3
+
+
+async def test_a_queue_of_another_kind_is_named_with_the_remedy(rabbit_server: Any) -> None:
+    chosen = settings(rabbit_server.url)
+    async with RabbitMQTransport(chosen) as transport, bare_channel(rabbit_server.url) as channel:
+        await channel.declare_queue(f"paigeant.{chosen.namespace}.work", durable=True)
+        with pytest.raises(ConfigurationError, match="'paigeant.*work'.*x-queue-type.*PAIGEANT_RABBITMQ_QUEUE_TYPE"):
+            async with transport.consume(["work"], lease=LEASE):
+                pass
+    async with RabbitMQTransport(chosen.model_copy(update={"queue_type": "classic"})) as transport:
+        assert not transport.capabilities.counts_deliveries
+        await transport.publish(publication("1"), publication("2", delay=0.2))
+        async with transport.consume(["work"], lease=LEASE) as consumer:
+            for expected in ("1", "2"):
+                delivery = await one(consumer)
+                assert (delivery.message.id, delivery.deliveries) == (expected, None)
+                await delivery.settle()
+
+
+async def test_nothing_is_sent_if_something_cannot_be(rabbit_server: Any) -> None:
+    async with RabbitMQTransport(settings(rabbit_server.url, max_message=2048)) as transport:
+        bad = [Message("large", bytes(2049)), Message("i" * 300, b""), Message("m", b"", {"n" * 300: ""}),
+               Message("m", b"", {"n": "v" * 200_000})]  # fmt: skip
+        for message in bad:
+            with pytest.raises(MessageTooLarge):
+                await transport.publish(publication("first"), Publication("work", message))
+        with pytest.raises(ConfigurationError, match="delay"):
+            await transport.publish(publication("first"), publication("second", delay=float("nan")))
+        assert await is_empty(transport)
+
+
+async def test_reply_queues_are_dropped_when_nobody_listens(rabbit_server: Any) -> None:
+    chosen = settings(rabbit_server.url)
+    async with RabbitMQTransport(chosen) as transport:
+        async with transport.consume(["reply"], lease=LEASE, expires=1.0) as consumer:
+            await transport.publish(publication("1", "reply", ttl=60.0))
+            await (await one(consumer)).settle()
+        async with bare_channel(rabbit_server.url) as channel:
+
+            async def gone() -> bool:
+                try:
+                    async with await aio_pika.connect(rabbit_server.url) as connection, connection.channel() as probe:
+                        await probe.declare_queue(f"paigeant.{chosen.namespace}.reply", passive=True)
+                except aio_pika.exceptions.ChannelNotFoundEntity:
+                    return True
+                return False
+
+            await until(gone)
+            await transport.publish(publication("2", "reply", ttl=60.0))  # makes it again
+            assert channel is not None
+        assert [message.id for message in await transport.peek("reply")] == ["2"]
+
+
+async def test_diagnosis_of_a_good_broker(rabbit_server: Any) -> None:
+    async with RabbitMQTransport(settings(rabbit_server.url)) as transport:
+        found = {finding.subject: finding for finding in await transport.diagnose()}
+    assert found["version"].severity is Severity.OK
+    assert {name for name, finding in found.items() if finding.severity is Severity.PROBLEM} == set()
+    assert {"right: configure", "right: write", "right: read", "queue type", "heartbeat", "alarms"} <= set(found)
+    assert "PAIGEANT_STATE_STORE" in found["state store"].remedy
+    assert found["right: read"].severity is Severity.OK
