@@ -48,6 +48,8 @@ class JsonCodec:
 
     def decode(self, data: bytes) -> Any:
         """:raises SerializationError: these bytes are not such JSON."""
+        if data == b"{}":  # the arguments of a step that takes results and variables only
+            return {}
         plain = read_canonical(data, MAX_DEPTH)
         return self._decode(data) if plain is UNSURE else plain
 

@@ -211,7 +211,7 @@ class WorkflowClient(Face):
             self._receiving = True
             inbox.join(env)
             self._session.on_close(self._leave)
-        opened = await inbox.wait(env, correlation_id)
+        opened = await inbox.wait(correlation_id)
         return opened, proven_status(opened, env.now())
 
     async def _leave(self) -> None:

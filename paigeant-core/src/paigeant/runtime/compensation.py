@@ -25,11 +25,14 @@ class Compensations:
 
     def __init__(self, env: Environment, claim: Claim, activity: Activity[..., Any]) -> None:
         self._env, self._claim, self._activity = env, claim, activity
-        self._key = claim.keys.compensation(claim.seq)
         self._known: list[dict[str, Any]] = []
         self._revision: Expected = ABSENT
         self._stale = True
         self._closed = False
+
+    @property
+    def _key(self) -> str:
+        return self._claim.keys.compensation(self._claim.seq)
 
     async def register(self, data: dict[str, Any]) -> None:
         """Store ``data``; the same data again (a retry) is one registration.

@@ -29,8 +29,8 @@ LEASE = 30.0
 EXPIRES = 3600.0
 """Seconds after which the queue of a vanished process may go."""
 SETTLE_WITHIN = 3.0
-KEPT = 64 * 1024 * 1024
-"""Bytes of outcomes that are kept for whoever asks later; then the oldest give way."""
+KEPT = 32 * 1024 * 1024
+"""Bytes of messages whose outcomes are kept for whoever asks later; then the oldest give way."""
 
 _inboxes: weakref.WeakKeyDictionary[Transport, Inbox] = weakref.WeakKeyDictionary()
 
@@ -40,7 +40,8 @@ class Inbox:
 
     def __init__(self) -> None:
         self.queue = f"reply.{secrets.token_hex(16)}"
-        self._kept: dict[str, Message] = {}
+        self._kept: dict[str, Opened] = {}
+        self._sizes: dict[str, int] = {}
         self._size = 0
         self._waiting: dict[str, set[asyncio.Future[Opened]]] = {}
         self._members = 0
@@ -65,13 +66,13 @@ class Inbox:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([task])
 
-    async def wait(self, env: Environment, workflow: str) -> Opened:
+    async def wait(self, workflow: str) -> Opened:
         """The final envelope of a workflow, verified.
 
         :raises BackendClosed: the transport was disconnected meanwhile.
         """
         if workflow in self._kept:
-            return await _open(env, self._kept[workflow])
+            return self._kept[workflow]
         future: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(workflow, set())
         waiting.add(future)
@@ -123,19 +124,21 @@ class Inbox:
         if origin.reply_to != self.queue or not proven_status(opened, env.now()):
             log.warning("a message in the reply queue proves no outcome of workflow %s; it is dropped", origin.wf)
             return
-        self._keep(origin.wf, delivery.message)
+        self._keep(origin.wf, opened, len(delivery.message.body))
         for future in self._waiting.get(origin.wf, ()):
             if not future.done():
                 future.set_result(opened)
 
-    def _keep(self, workflow: str, message: Message) -> None:
+    def _keep(self, workflow: str, opened: Opened, size: int) -> None:
         if workflow in self._kept:
             return
-        self._kept[workflow] = message
-        self._size += len(message.body)
+        self._kept[workflow] = opened
+        self._sizes[workflow] = size
+        self._size += size
         while self._size > KEPT:
             oldest = next(iter(self._kept))
-            self._size -= len(self._kept.pop(oldest).body)
+            del self._kept[oldest]
+            self._size -= self._sizes.pop(oldest)
             log.warning(
                 "the outcome of workflow %s is forgotten: nobody asked for it in time, and without a state store it "
                 "is kept in memory only; configure one (PAIGEANT_STATE_STORE), or ask sooner",

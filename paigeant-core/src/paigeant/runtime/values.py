@@ -61,7 +61,7 @@ class Values:
     async def fetch_any(self, refs: Iterable[ValueRef]) -> list[ValueRef]:
         """Like ``fetch``; returns those that are nowhere. Reads all at once, for stores batch."""
         missing = self.missing(refs)
-        if not missing:
+        if not missing or self._env.store is None:
             return missing
         stored = await asyncio.gather(*map(self._stored, missing))
         for ref, data in zip(missing, stored, strict=True):

@@ -42,7 +42,6 @@ class StorelessProtocol(HopProtocol):
             return None
         cursor = Cursor(
             seq=opened.slip.seq,
-            head=opened.head,
             queue=delivery.queue,
             attempt=max(1, min(_number(headers.get(ATTEMPT_HEADER), 1), 1000)),
             gen=_number(headers.get(GEN_HEADER), 0),
