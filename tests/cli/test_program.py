@@ -17,6 +17,7 @@ COMMANDS = [
     ["plugins"],
     ["queues"],
     ["doctor"],
+    ["new-plugin"],
     ["dead-letters", "list"],
     ["dead-letters", "show"],
     ["dead-letters", "replay"],
@@ -39,7 +40,7 @@ def test_every_command_has_help_and_json(cli: InProcess, command: list[str]) -> 
 
 def test_the_list_of_commands_is_complete(cli: InProcess) -> None:
     assert {command[0] for command in COMMANDS} == {
-        *("worker", "dispatch", "plugins", "queues", "doctor", "dead-letters", "workflows", "keys")
+        *("worker", "dispatch", "plugins", "queues", "doctor", "new-plugin", "dead-letters", "workflows", "keys")
     }
     for group in ("dead-letters", "workflows", "keys", ""):
         shown = cli(*([group] if group else []), "--help").out

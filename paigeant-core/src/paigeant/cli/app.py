@@ -10,6 +10,7 @@ from . import dead_letters, keys, workflows
 from .dispatch import dispatch
 from .doctor import doctor
 from .inspect import plugins, queues
+from .new_plugin import new_plugin
 from .worker import worker
 
 app = typer.Typer(
@@ -44,6 +45,7 @@ app.command()(dispatch)
 app.command()(plugins)
 app.command()(queues)
 app.command()(doctor)
+app.command("new-plugin")(new_plugin)
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(keys.app, name="keys")
