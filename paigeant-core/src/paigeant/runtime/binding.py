@@ -44,6 +44,8 @@ class Signature:
         parameters = list(inspect.signature(function).parameters.values())
         self.context = next((p.name for p in parameters if self._is_context(p, context)), None)
         self.parameters = {p.name: p for p in parameters if p.name != self.context}
+        # Aliased fields, so that a parameter may be called like an attribute of BaseModel ("json").
+        self._fields = [(f"p{index}", name) for index, name in enumerate(self.parameters)]
         for parameter in self.parameters.values():
             if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
                 raise ConfigurationError(
@@ -60,11 +62,11 @@ class Signature:
 
     @cached_property
     def _model(self) -> type[BaseModel]:
-        # Aliased fields, so that a parameter may be called like an attribute of BaseModel ("json").
         specs = {}
-        for index, parameter in enumerate(self.parameters.values()):
-            default = ... if parameter.default is parameter.empty else parameter.default
-            specs[f"p{index}"] = (self._hints.get(parameter.name, Any), _field(parameter.name, default))
+        for field, name in self._fields:
+            default = self.parameters[name].default
+            default = ... if default is inspect.Parameter.empty else default
+            specs[field] = (self._hints.get(name, Any), _field(name, default))
         try:
             return create_model(f"Arguments of {self.owner}", __config__=_CONFIG, **specs)  # type: ignore[call-overload,no-any-return]
         except (PydanticSchemaGenerationError, PydanticUserError, TypeError) as exc:
@@ -94,7 +96,8 @@ class Signature:
             raise PermanentFault(f"activity {self.owner!r}: {_explain(exc)}") from None
         except PydanticSerializationError as exc:
             raise PermanentFault(f"activity {self.owner!r}: an argument cannot be converted: {exc}") from exc
-        return {name: getattr(bound, f"p{index}") for index, name in enumerate(self.parameters)}
+        fields = bound.__dict__
+        return {name: fields[field] for field, name in self._fields}
 
     def plain_result(self, value: Any) -> Any:
         """Validate what the function returned and make it plain.

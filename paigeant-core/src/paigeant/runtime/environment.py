@@ -43,9 +43,13 @@ class Environment:
     notifier: Notifier
     offset: float = 0.0
     rules: Rules = field(init=False)
+    max_body: int = field(init=False)
+    """Largest envelope in bytes."""
 
     def __post_init__(self) -> None:
-        longest = self.transport.capabilities.max_delay
+        able = self.transport.capabilities
+        longest, largest = able.max_delay, self.settings.max_message_bytes
+        self.max_body = min(largest, able.max_message or largest)
         broker_delay = BROKER_DELAY if longest is None else min(BROKER_DELAY, longest)
         self.rules = Rules(separate=self.mode == "separate", broker_delay=broker_delay)
 
@@ -62,12 +66,6 @@ class Environment:
         longest = self.transport.capabilities.max_delay
         copy = Message(digest_of("again", message.id, os.urandom(8).hex()), message.body, message.headers)
         return Publication(queue, copy, delay if longest is None else min(delay, longest))
-
-    @property
-    def max_body(self) -> int:
-        """Largest envelope in bytes."""
-        limit = self.transport.capabilities.max_message
-        return min(self.settings.max_message_bytes, limit or self.settings.max_message_bytes)
 
 
 class Session:

@@ -83,7 +83,7 @@ class Reception:
         keys = BranchKeys.of(opened.slip.origin.wf)
         ended = await self._protocol.expire(delivery, opened, keys)
         if ended:
-            await self._telling.ended(opened.slip.origin.wf, keys.hop_id(opened.slip.seq), "expired")
+            await self._telling.ended(opened.slip.origin.wf, keys, opened.slip.seq, "expired")
         return ended is not False
 
     async def _claim(self, delivery: Delivery, opened: Opened) -> Claim | None:

@@ -20,6 +20,7 @@ from .notifier import event_id
 if TYPE_CHECKING:
     from ..abc import Delivery
     from ..envelope.opening import Opened
+    from ..state.ids import BranchKeys
     from .claim import Claim
     from .environment import Environment
 
@@ -88,7 +89,7 @@ class Telling:
         if self._notifier:
             await self._outcome(claim, opened, duration)
         if opened.slip.status is not None:
-            await self.ended(hop.wf, claim.keys.hop_id(claim.seq), str(opened.slip.status))
+            await self.ended(hop.wf, claim.keys, claim.seq, str(opened.slip.status))
 
     async def _outcome(self, claim: Claim, opened: Opened, duration: float) -> None:
         hop = opened.hops[-1]
@@ -105,11 +106,11 @@ class Telling:
             discarded = tuple(step.act for step in dropped)
             await self._notifier.tell(ItineraryRevised(**step, inserted=inserted, discarded=discarded))
 
-    async def ended(self, workflow: str, hop_id: str, status: str) -> None:
+    async def ended(self, workflow: str, keys: BranchKeys, seq: int, status: str) -> None:
         if log.isEnabledFor(logging.INFO):
             log.info("workflow %s is %s", workflow, status, extra={"workflow": workflow, "status": status})
         if self._notifier:
-            event = WorkflowEnded(ended_id(hop_id, status), workflow, self._env.now(), status)
+            event = WorkflowEnded(ended_id(keys.hop_id(seq), status), workflow, self._env.now(), status)
             await self._notifier.tell(event)
 
     async def refused(self, delivery: Delivery, error: str) -> None:
