@@ -43,10 +43,15 @@ def encode_headers(publication: Publication, token: str) -> dict[str, str]:
     message = publication.message
     headers: dict[str, str] = {}
     if message.headers:
-        headers[HEADERS] = json.dumps(dict(message.headers), separators=(",", ":"))
+        headers[HEADERS] = _dump(tuple(message.headers.items()))
     if plain_id(token) != message.id:
         headers[ID] = json.dumps(message.id)
     return headers
+
+
+@lru_cache(maxsize=256)
+def _dump(headers: tuple[tuple[str, str], ...]) -> str:
+    return json.dumps(dict(headers), separators=(",", ":"))
 
 
 def scheduled(headers: dict[str, str], at: float, target: str) -> dict[str, str]:

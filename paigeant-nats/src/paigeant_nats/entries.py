@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from base64 import b64decode
 from collections import OrderedDict
 from typing import Any, cast
@@ -18,6 +19,15 @@ from .values import DELETED, OVERHEAD, Stored, decode, encode
 
 _REMEMBERED = 10_000
 _MARKER_TTL = "120"
+
+
+_SEQUENCE = re.compile(rb'\{"stream":"[^"]*", ?"seq":(\d+)\}')
+
+
+def _sequence(answer: bytes) -> int:
+    """Of the plain confirmation that nearly every answer is; 0 for any other."""
+    found = _SEQUENCE.fullmatch(answer)
+    return int(found[1]) if found is not None else 0
 
 
 class Mismatch(Exception):
@@ -98,7 +108,7 @@ class Entries:
             headers[EXPECTED] = str(expected)
         try:
             answer = await session.link.request(subject, body, headers or None, write=True)
-            return int(session.api.read(answer, subject)["seq"])
+            return _sequence(answer.data) or int(session.api.read(answer, subject)["seq"])
         except Refusal as exc:
             if exc.code == WRONG_LAST_SEQUENCE:
                 raise Mismatch from exc

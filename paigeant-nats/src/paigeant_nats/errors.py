@@ -32,7 +32,7 @@ _TOO_LARGE = {10054}
 _ENABLE = (
     "start the server with JetStream (`nats-server -js`, or a `jetstream {}` block), or check PAIGEANT_NATS_DOMAIN"
 )
-_AUTH = "correct PAIGEANT_NATS_USER, _PASSWORD, _TOKEN, _CREDS_FILE or the URL"
+_AUTH = "correct PAIGEANT_NATS_USERNAME, _PASSWORD, _TOKEN, _CREDS_FILE or the URL"
 _TLS = "use tls:// for a server with TLS and nats:// for one without, and check PAIGEANT_NATS_TLS_*"
 
 

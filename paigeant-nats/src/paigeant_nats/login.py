@@ -30,20 +30,22 @@ def make_context(settings: NatsSettings, servers: Servers) -> WatchedContext | N
 
     :raises ConfigurationError: a file cannot be read.
     """
-    files = settings.tls_ca_file, settings.tls_cert_file
+    files = settings.tls_ca, settings.tls_cert
     if not servers.tls and not any(files) and not settings.tls_first:
         return None
     context = WatchedContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        if settings.tls_ca_file is None:
+        if settings.tls_ca is None:
             context.load_default_certs()
         else:
-            context.load_verify_locations(settings.tls_ca_file)
-        if settings.tls_cert_file is not None:
-            context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+            context.load_verify_locations(settings.tls_ca)
+        if settings.tls_cert is not None:
+            context.load_cert_chain(settings.tls_cert, settings.tls_key)
     except (OSError, ssl.SSLError) as exc:
         name = getattr(exc, "filename", None) or ", ".join(str(file) for file in files if file)
-        raise ConfigurationError(f"PAIGEANT_NATS_TLS_*_FILE: {name}: {exc}; give PEM files this user can read") from exc
+        raise ConfigurationError(
+            f"PAIGEANT_NATS_TLS_CA, _CERT, _KEY: {name}: {exc}; give PEM files that this user can read"
+        ) from exc
     return context
 
 
@@ -81,11 +83,11 @@ def _login(settings: NatsSettings, servers: Servers, context: WatchedContext | N
         return tell
 
     password = settings.password.get_secret_value() if settings.password else servers.password
-    user, token = settings.user or servers.user, settings.token.get_secret_value() if settings.token else None
+    user, token = settings.username or servers.user, settings.token.get_secret_value() if settings.token else None
     if settings.creds_file is not None:
         return {"user_credentials": str(settings.creds_file)}
-    if settings.nkey_seed_file is not None:
-        return {"nkeys_seed": str(settings.nkey_seed_file)}
+    if settings.nkey_file is not None:
+        return {"nkeys_seed": str(settings.nkey_file)}
     if user is not None and password is not None:
         return {"user": guarded(user), "password": guarded(password)}
     token = token or user

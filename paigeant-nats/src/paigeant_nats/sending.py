@@ -12,7 +12,7 @@ from paigeant.errors import BackendUnavailable, ConfigurationError, MessageTooLa
 from paigeant.model.message import Publication
 from paigeant.model.store import Write
 
-from .codec import HEADROOM, MESSAGE_ID, NOT_BEFORE, TTL, encode_headers, scheduled, whole_seconds
+from .codec import HEADERS, HEADROOM, MESSAGE_ID, NOT_BEFORE, TTL, encode_headers, scheduled, whole_seconds
 from .errors import Refusal
 from .names import message_token, queue_token
 from .session import Session
@@ -115,7 +115,9 @@ class Sender:
         return delay
 
     def _check_size(self, body: bytes, headers: dict[str, str]) -> None:
-        most = self._session.link.client.max_payload
+        most = self._session.max_payload
+        if len(body) <= most - HEADROOM and len(headers.get(HEADERS, "")) < HEADROOM // 2:
+            return
         size = len(body) + sum(len(key) + len(value) + 4 for key, value in headers.items()) + 14
         if len(body) > most - HEADROOM or size > most:
             raise MessageTooLarge(

@@ -69,9 +69,13 @@ class Session:
             task.cancel()
         await see_through(self.link.close())
 
+    @property
+    def has_state(self) -> bool:
+        """Whether the stream of the store was made and checked."""
+        return self._state_ready is not None and self._state_ready.done() and not _failed(self._state_ready)
+
     async def state_stream(self) -> None:
         """Make and check the stream of the store, once: who uses no store has none."""
-        self.link.check()
         if self._state_ready is None or (self._state_ready.done() and _failed(self._state_ready)):
             self._state_ready = asyncio.ensure_future(self._prepare_state())
         await asyncio.shield(self._state_ready)

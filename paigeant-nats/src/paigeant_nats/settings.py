@@ -21,14 +21,14 @@ class NatsSettings(PluginSettings):
     :param url: ``nats://host:4222``, several hosts with commas, ``tls://`` to insist on TLS. User and
         password, or a token, may be part of it; special characters are percent-encoded.
         Default ``nats://localhost:4222``.
-    :param user: with ``password``, where the URL has none.
-    :param password: see ``user``.
+    :param username: with ``password``, where the URL has none.
+    :param password: see ``username``.
     :param token: instead of user and password.
     :param creds_file: a ``.creds`` file (JWT and seed) of a decentralised account.
-    :param nkey_seed_file: a file with the seed of an nkey.
-    :param tls_ca_file: PEM of the authorities to trust; default: those of the system.
-    :param tls_cert_file: PEM of our own certificate, for mutual TLS.
-    :param tls_key_file: PEM of its key; default: in ``tls_cert_file``.
+    :param nkey_file: a file with the seed of an nkey.
+    :param tls_ca: PEM of the authorities to trust; default: those of the system.
+    :param tls_cert: PEM of our own certificate, for mutual TLS.
+    :param tls_key: PEM of its key; default: in ``tls_cert``.
     :param tls_hostname: name expected in the server's certificate; default: the host of the URL.
     :param tls_first: TLS before the first byte, for servers with ``handshake_first``.
     :param inbox_prefix: first tokens of the subjects that answers come to; for users with few rights.
@@ -45,14 +45,14 @@ class NatsSettings(PluginSettings):
     """
 
     url: str | None = Field(None, repr=False)
-    user: str | None = None
+    username: str | None = None
     password: SecretStr | None = None
     token: SecretStr | None = None
     creds_file: Path | None = None
-    nkey_seed_file: Path | None = None
-    tls_ca_file: Path | None = None
-    tls_cert_file: Path | None = None
-    tls_key_file: Path | None = None
+    nkey_file: Path | None = None
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     tls_hostname: str | None = None
     tls_first: bool = False
     inbox_prefix: str = Field("_INBOX", pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")

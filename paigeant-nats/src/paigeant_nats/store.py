@@ -187,7 +187,7 @@ class NatsStore(StateStore):
 
     async def _use(self) -> None:
         self._session.link.check()
-        if self._follows:
+        if self._follows and not self._session.has_state:
             await self._session.state_stream()
         if not self._listening:
             self._session.link.on_up.append(self._watches.wake)
