@@ -1,0 +1,85 @@
+"""What happens to workers and brokers while they work. Each dispatches everything, a batch at each strike."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+
+from rig.proxy import Proxy
+from rig.server import Server
+
+from .places import LONGEST
+from .storm import Storm
+
+EVERY = 1.0
+"""Seconds from kill to kill."""
+
+
+async def kills(storm: Storm) -> None:
+    """``kill -9`` a worker in the middle of a step, every second."""
+    for _ in range(storm.report.strikes):
+        struck = time.monotonic()
+        async with storm.dispatching():
+            storm.fleet.kill(await storm.victim())
+        await asyncio.sleep(max(0.0, struck + EVERY - time.monotonic()))
+
+
+def freezes(lease: float) -> Callable[[Storm], Awaitable[None]]:
+    """``SIGSTOP`` a worker in the middle of a step, ``SIGCONT`` when its lease has ended long ago."""
+
+    async def freeze(storm: Storm) -> None:
+        for _ in range(storm.report.strikes):
+            async with storm.dispatching():
+                worker = await storm.victim()
+                worker.send(signal.SIGSTOP)
+                try:
+                    await asyncio.sleep(lease * 1.7)
+                finally:
+                    worker.send(signal.SIGCONT)
+
+    return freeze
+
+
+def outages(server: Server) -> Callable[[Storm], Awaitable[None]]:
+    """``kill -9`` the broker in the middle of steps, and start it again."""
+
+    async def outage(storm: Storm) -> None:
+        for _ in range(storm.report.strikes):
+            async with storm.dispatching():
+                await storm.victim()
+                await asyncio.to_thread(server.kill)
+                await asyncio.to_thread(server.start)
+
+    return outage
+
+
+def cuts(proxy: Proxy) -> Callable[[Storm], Awaitable[None]]:
+    """No byte passes for longer than every timeout lasts; then all that was held back does."""
+
+    async def cut(storm: Storm) -> None:
+        for _ in range(storm.report.strikes):
+            async with storm.dispatching():
+                await storm.victim()
+                proxy.cut()
+                try:
+                    await asyncio.sleep(2 * LONGEST)
+                finally:
+                    proxy.heal()
+
+    return cut
+
+
+def wipes(server: Server) -> Callable[[Storm], Awaitable[None]]:
+    """The broker forgets everything: what it held, and that it held anything."""
+
+    async def wipe(storm: Storm) -> None:
+        for _ in range(storm.report.strikes):
+            async with storm.dispatching():
+                await storm.victim()
+                await asyncio.to_thread(server.kill)
+                server.wipe()
+                await asyncio.to_thread(server.start)
+
+    return wipe
