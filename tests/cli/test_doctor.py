@@ -21,7 +21,7 @@ from paigeant.builtin.inmemory.transport import InMemoryTransport
 from paigeant.errors import BackendUnavailable
 from paigeant.model.capabilities import Capabilities
 from paigeant.model.finding import Finding, Severity
-from paigeant.plugins import PluginSettings, StateStorePlugin, TransportPlugin, hookimpl
+from paigeant.plugins import PluginSettings, SignerPlugin, StateStorePlugin, TransportPlugin, hookimpl
 
 class Settings(PluginSettings):
     fault: str = ""
@@ -68,6 +68,19 @@ def make_store(settings):
     store = Store(namespace=settings.namespace)
     store.ahead = settings.ahead
     return store
+
+class Key:
+    kid, alg, principal = "acme", "HS256", "acme"
+
+    async def sign(self, data):
+        return b"signed"
+
+    async def verify(self, data, signature):
+        return False
+
+@hookimpl
+def paigeant_signers():
+    yield SignerPlugin("acme", "A signer", Settings, lambda settings: ([Key()], [Key()]))
 
 @hookimpl
 def paigeant_transports():
@@ -177,6 +190,13 @@ def test_a_codec_that_is_not_there_is_a_problem(cli: InProcess, monkeypatch: pyt
     assert (done.code, finding(done, "serializers")[0]) == (1, "problem")
 
 
+def test_without_its_store_the_mode_is_none(cli: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAIGEANT_STATE_STORE", "none")
+    done = cli("doctor", "--json")
+    assert (done.code, done.json["mode"], finding(done, "store")[0]) == (0, "none", "note")
+    assert finding(done, "clock skew")[0] == "ok"  # its clock can be asked all the same
+
+
 # --- a transport of the network
 
 
@@ -232,6 +252,13 @@ class TestNetwork:
         monkeypatch.setenv("PAIGEANT_SECURITY", "insecure")
         done = cli("doctor", "--json", "--transport", "acme")
         assert (done.code, finding(done, "keys")[0]) == (0, "warning")
+
+    def test_keys_that_do_not_verify_are_a_problem(self, cli: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PAIGEANT_SIGNERS", "acme")
+        done = cli("doctor", "--json")
+        severity, message, _ = finding(done, "keys")
+        assert (done.code, severity) == (1, "problem")
+        assert "self-test" in message
 
     def test_limits(self, cli: InProcess) -> None:
         severity, message, _ = finding(cli("doctor", "--json", "--transport", "acme"), "limits")
