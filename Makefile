@@ -6,14 +6,15 @@ SHELL := /bin/bash
 BIN := .venv/bin
 READY := .venv/.ready
 QUICK := not slow
+TRANSPORT ?= sqlite
 
 .PHONY: help demo test check format docs bench proof lint types layers tests site lowest clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## kill a worker in the middle of a workflow and watch it resume
-	@$(BIN)/python docs/examples/onboarding/demo.py
+demo: $(READY) ## kill a worker in the middle of a workflow; TRANSPORT=redis, rabbitmq or nats: on that broker
+	@PYTHONPATH=tests $(BIN)/python -m rig $(TRANSPORT) -- $(BIN)/python docs/examples/onboarding/demo.py
 
 test: lint types layers tests site lowest ## every gate, as on a submission
 	@echo "make test: all gates passed"

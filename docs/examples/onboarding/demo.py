@@ -1,12 +1,15 @@
 """Kills a worker in the middle of a workflow, starts another one, and shows that nothing is lost or done twice.
 
-Run it with ``make demo``, or ``python demo.py``. All it writes is in a temporary directory.
+Run it with ``make demo``, or ``python demo.py``. It runs on SQLite, or on what ``PAIGEANT_TRANSPORT`` names, in a
+namespace of its own; ``make demo TRANSPORT=redis`` (or ``rabbitmq``, ``nats``) starts that broker for it. All it writes
+outside the broker is in a temporary directory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -128,10 +131,21 @@ def report(console: Console, status: str, history: Sequence[HistoryEntry]) -> bo
     return once and status == "completed"
 
 
+def settings(directory: Path) -> dict[str, str]:
+    """Of this show and its workers, unless the environment says otherwise."""
+    return {
+        "PAIGEANT_TRANSPORT": "sqlite",
+        "PAIGEANT_SQLITE_PATH": str(directory / "onboarding.db"),
+        "PAIGEANT_NAMESPACE": f"demo-{secrets.token_hex(4)}",
+        "PAIGEANT_LEASE": "3",  # seconds until a broker gives the dead worker's activity to another one
+        "XDG_STATE_HOME": str(directory),  # the development key that signs, on a broker of this machine
+    }
+
+
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="paigeant-demo-") as directory:
         os.chdir(directory)
-        os.environ |= {"PAIGEANT_TRANSPORT": "sqlite", "PAIGEANT_SQLITE_PATH": str(Path(directory) / "onboarding.db")}
+        os.environ |= settings(Path(directory)) | os.environ
         correct = asyncio.run(play(Console()))
         os.chdir("/")
     return 0 if correct else 1
