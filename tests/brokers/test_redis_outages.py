@@ -194,7 +194,7 @@ async def test_out_of_memory_refuses_new_work_and_finishes_what_is_there(tmp_pat
     with RedisServer(tmp_path / "full", config={"maxmemory": "0", "maxmemory-policy": "noeviction"}) as server:
         async with RedisTransport(settings(server.url)) as transport, bare_client(server) as client:
             await transport.publish(publication(1), publication(2))
-            await client.config_set("maxmemory", "1mb")
+            await client.config_set("maxmemory", "1")
             with pytest.raises(BackendUnavailable, match="maxmemory"):
                 await transport.publish(publication(3))
             with pytest.raises(BackendUnavailable, match="maxmemory"):

@@ -163,7 +163,7 @@ async def _rights(server: Server) -> Finding:
         Severity.PROBLEM,
         "rights",
         f"user {name!r} may not: {', '.join(missing)}",
-        f"ACL SETUSER {name} ~{{paigeant:* &{{paigeant:* +@all -@admin -@dangerous +info",
+        f"ACL SETUSER {name} resetchannels ~{{paigeant:* &{{paigeant:* +@all -@admin -@dangerous +info",
     )
 
 

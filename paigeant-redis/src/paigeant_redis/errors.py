@@ -36,7 +36,7 @@ _WRONG: Final = {
     "NOAUTH": "asks for a password; set PAIGEANT_REDIS_PASSWORD",
     "WRONGPASS": "refuses the login; correct PAIGEANT_REDIS_USERNAME and PAIGEANT_REDIS_PASSWORD",
     "NOPERM": "refuses a command or key to this user; grant it, for example: ACL SETUSER <name> on >... "
-    "~{paigeant:* &{paigeant:* +@all -@dangerous +info",
+    "resetchannels ~{paigeant:* &{paigeant:* +@all -@admin -@dangerous +info",
     "CROSSSLOT": "is a cluster, and not used as one; set PAIGEANT_REDIS_MODE=cluster",
     "DENIED": "runs in protected mode and is reached from outside; give it a password or bind it",
 }
