@@ -37,17 +37,17 @@ class Ledger:
         """How often the body of (workflow, step) was started."""
         self.ends: defaultdict[str, list[str]] = defaultdict(list)
         """Ids and statuses of the events that say that a workflow has ended."""
-        self._at_work: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
+        self._at_work: dict[int, list[tuple[str, str]]] = {}
 
     @property
     def started(self) -> int:
         self.read()
         return self.runs.total()
 
-    def at_work(self, process: int) -> int:
-        """Bodies that the process has started and not finished, if it lives."""
+    def at_work(self, process: int) -> int | None:
+        """Bodies that the process has started and not finished, if it lives; ``None`` if it never started any."""
         self.read()
-        return len(self._at_work[process])
+        return len(self._at_work[process]) if process in self._at_work else None
 
     def read(self) -> None:
         *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
@@ -62,7 +62,7 @@ class Ledger:
         step = (workflow, words[0])
         if what == "start":
             self.runs[step] += 1
-            self._at_work[process].append(step)
+            self._at_work.setdefault(process, []).append(step)
         else:
             self._at_work[process].remove(step)
 
