@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
@@ -43,7 +43,7 @@ async def diagnose(line: Line, publishing: Link, settings: RabbitMQSettings) -> 
             NOTE, "replicas", "AMQP does not tell how many replicas a queue has", "rabbitmq-queues quorum_status NAME"
         ),
         Finding(NOTE, "state store", PAIRING, PAIR),
-        *[await finding for finding in _rights(line, settings)],
+        *await _rights(line, publishing, settings),
     ]
 
 
@@ -125,12 +125,19 @@ def _max_message(version: tuple[int, ...], settings: RabbitMQSettings) -> Findin
     return Finding(OK, "max message", f"{limit} bytes")
 
 
-def _rights(line: Line, settings: RabbitMQSettings) -> Iterator[Awaitable[Finding]]:
+async def _rights(line: Line, publishing: Link, settings: RabbitMQSettings) -> list[Finding]:
     probe = f"paigeant.{settings.namespace}:probe"
-    yield _right(line, settings, "configure", lambda c: c.queue_delete(probe))
-    yield _right(line, settings, "write", lambda c: c.basic_publish(b"", exchange=probe, routing_key=probe))
-    yield _right(line, settings, "write amq.default", lambda c: c.basic_publish(b"", routing_key=probe))
-    yield _right(line, settings, "read", lambda c: c.queue_purge(probe))
+    found = [
+        await _right(line, settings, "configure", lambda c: c.queue_delete(probe)),
+        await _right(line, settings, "read", lambda c: c.queue_purge(probe)),
+    ]
+    if publishing.blocked is None:  # and never on the line that receives: a publication may block it
+        out = await publishing.line(settings.timeout)
+        found += [
+            await _right(out, settings, "write", lambda c: c.basic_publish(b"", exchange=probe, routing_key=probe)),
+            await _right(out, settings, "write amq.default", lambda c: c.basic_publish(b"", routing_key=probe)),
+        ]
+    return found
 
 
 async def _right(

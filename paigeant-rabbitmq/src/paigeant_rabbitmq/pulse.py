@@ -26,6 +26,11 @@ class Pulse:
         self._wires: dict[Wire, float] = {}
         self._thread: threading.Thread | None = None
 
+    @property
+    def watched(self) -> int:
+        """How many connections there are."""
+        return len(self._wires)
+
     def add(self, wire: Wire, interval: float) -> None:
         """Watch over a connection whose heartbeat interval is ``interval`` seconds."""
         with self._lock:
