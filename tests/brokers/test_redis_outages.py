@@ -245,7 +245,17 @@ async def test_wrong_addresses_and_logins_are_named(tmp_path: Path) -> None:
 async def test_a_user_with_few_rights(own_redis: RedisServer) -> None:
     url = f"redis://{{}}:pw@127.0.0.1:{own_redis.port}"
     async with bare_client(own_redis) as client:
-        rights = ["on", ">pw", "~{paigeant:*", "&{paigeant:*", "+@all", "-@admin", "-@dangerous", "+info"]
+        rights = [
+            "on",
+            ">pw",
+            "resetchannels",
+            "~{paigeant:*",
+            "&{paigeant:*",
+            "+@all",
+            "-@admin",
+            "-@dangerous",
+            "+info",
+        ]
         await client.execute_command("ACL", "SETUSER", "enough", *rights)
         await client.execute_command("ACL", "SETUSER", "few", "on", ">pw", "~*", "+@read", "+info")
     async with RedisTransport(settings(url.format("enough"))) as transport:
