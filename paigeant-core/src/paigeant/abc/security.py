@@ -25,7 +25,9 @@ class Signer(Protocol):
 class Verifier(Protocol):
     """One key that verifies, so that a key which cannot leave its vault still does.
 
-    * **G04** ``verify`` is ``False`` for every other input, signature or length, and never raises for them.
+    * **G04** ``verify`` is ``False`` for every other input, signature or length, and never raises for them. Where
+      it cannot tell (its key is out of reach), it raises ``SignerUnavailable`` or ``BackendUnavailable``, never
+      ``False``: the message is then left to its lease, not refused.
     * **G05** One ``kid`` is one key, one ``alg`` and one ``principal``.
     """
 

@@ -126,7 +126,9 @@ class Session:
             store, mode = await self._open_store(stack, registry)
             codecs = Codecs(registry.serializers())
             security = self._security or build_security(self._transport, registry, store=mode)
-            for member in (*security.signers, *security.verifiers.values()):
+            # One object may be both, or hold several kids: it is entered once.
+            members = {id(member): member for member in (*security.signers, *security.verifiers.values())}
+            for member in members.values():
                 await enter(stack, member)
             await security.self_test()
             observers = (*self._observers, *registry.observers())

@@ -7,7 +7,14 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
-from ..errors import BackendError, LeaseLost, MessageTooLarge, RevisionNotAuthorized, SerializationError
+from ..errors import (
+    BackendError,
+    LeaseLost,
+    MessageTooLarge,
+    RevisionNotAuthorized,
+    SerializationError,
+    SignerUnavailable,
+)
 from ..routing.advance import Commit as Sealable
 from ..routing.advance import Failed, Retry, Succeeded, advance
 from .execution import Execution, Host
@@ -60,7 +67,7 @@ class HopRunner:
                 await self._own(claim)
         except LeaseLost as exc:
             log.info("a hop was taken over by another worker: %s", exc)
-        except BackendError as exc:
+        except (BackendError, SignerUnavailable) as exc:
             # Nothing was settled: the lease ends and the message comes back.
             log.warning("a delivery of queue %r was left to its lease: %s", delivery.queue, exc)
 
