@@ -13,7 +13,7 @@ from typing import NamedTuple
 from paigeant.abc import Batcher
 from paigeant.errors import BackendError, LeaseLost
 
-from .codec import EXPECTED, ROLLUP, TOMBSTONE, TTL
+from .codec import EXPECTED, TOMBSTONE, TTL
 from .delivery import NatsDelivery
 from .errors import DUPLICATE_IN_BATCH, WRONG_LAST_SEQUENCE, Refusal
 from .sending import Outgoing, Sender
@@ -31,7 +31,7 @@ class _Settlement(NamedTuple):
 
     @property
     def tombstone(self) -> Outgoing:
-        headers = {EXPECTED: str(self.delivery.sequence), ROLLUP: "sub", TTL: "1", TOMBSTONE: "1"}
+        headers = {EXPECTED: str(self.delivery.sequence), TTL: "1", TOMBSTONE: "1"}
         return Outgoing(self.delivery.subject, b"", headers)
 
 

@@ -23,7 +23,6 @@ NOT_BEFORE = "Paigeant-Not-Before"
 SCHEDULE = "Nats-Schedule"
 SCHEDULE_TARGET = "Nats-Schedule-Target"
 SCHEDULE_TTL = "Nats-Schedule-TTL"
-ROLLUP = "Nats-Rollup"
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 TOMBSTONE = "Paigeant-Settled"
 

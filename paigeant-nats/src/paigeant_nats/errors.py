@@ -119,8 +119,8 @@ def _refused(exc: Refusal, where: str) -> PaigeantError:
 def _failed(exc: BaseException, where: str, write: bool) -> PaigeantError:
     for kinds, make, text in _NOTHING_HAPPENED:
         if isinstance(exc, kinds):
-            return make(text.format(where=where, exc=exc))
-    text = str(exc) or type(exc).__name__
+            return make(text.replace("{where}", where).replace("{exc}", _text(exc)))
+    text = _text(exc)
     if write:
         return OutcomeUnknown(f"NATS at {where} did not confirm: {text}; it may have happened")
     if isinstance(exc, TimeoutError):
@@ -128,20 +128,31 @@ def _failed(exc: BaseException, where: str, write: bool) -> PaigeantError:
     return BackendUnavailable(f"NATS at {where} is out of reach: {text}")
 
 
+def _text(exc: BaseException) -> str:
+    try:
+        return str(exc) or type(exc).__name__
+    except Exception:  # some errors of the client cannot be shown
+        return type(exc).__name__
+
+
 def cannot_connect(exc: BaseException | None, where: str) -> PaigeantError:
     """Why the first connection failed."""
-    text = str(exc) or type(exc).__name__
+    text = "" if exc is None else _text(exc)
     error: PaigeantError
     if isinstance(exc, PaigeantError):
         error = exc
     elif is_refused_login(exc):
         error = ConfigurationError(f"NATS at {where} refused the login ({text}); {_AUTH}")
-    elif isinstance(exc, ssl.SSLError):
+    elif isinstance(exc, (ssl.SSLError, client.SecureConnWantedError, client.SecureConnRequiredError)):
         error = ConfigurationError(f"no TLS with NATS at {where} ({text}); {_TLS}")
     elif isinstance(exc, ImportError):
-        error = ConfigurationError(f"nkeys and creds files need: pip install 'nats-py[nkeys]' ({text})")
+        error = ConfigurationError(
+            f"NATS at {where}: nkeys and creds files need: pip install 'nats-py[nkeys]' ({text})"
+        )
     elif isinstance(exc, (FileNotFoundError, PermissionError, client.InvalidUserCredentialsError, ValueError)):
-        error = ConfigurationError(f"a key file for NATS cannot be read ({text}); check PAIGEANT_NATS_*_FILE")
+        error = ConfigurationError(
+            f"NATS at {where}: a key file cannot be read ({text}); check PAIGEANT_NATS_CREDS_FILE and _NKEY_FILE"
+        )
     elif isinstance(exc, TimeoutError) or exc is None:
         text = "no answer in time (PAIGEANT_NATS_CONNECT_TIMEOUT)"
         error = BackendUnavailable(f"NATS at {where}: {text}; check PAIGEANT_NATS_URL and that it runs")
@@ -150,6 +161,11 @@ def cannot_connect(exc: BaseException | None, where: str) -> PaigeantError:
     if error is not exc:
         error.__cause__ = exc
     return error
+
+
+def is_telling(exc: BaseException | None) -> bool:
+    """Whether a failed connection is explained by this, whatever follows it."""
+    return is_refused_login(exc) or isinstance(exc, (ssl.SSLError, client.SecureConnWantedError))
 
 
 def is_refused_login(exc: BaseException | None) -> bool:

@@ -19,7 +19,7 @@ from nats.aio.subscription import Subscription
 from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, ConfigurationError
 
 from .aio import see_through
-from .errors import cannot_connect, forbidden, translate
+from .errors import cannot_connect, forbidden, is_telling, translate
 from .login import client_options, insist, make_context
 from .settings import NatsSettings
 
@@ -199,9 +199,7 @@ class Link:
         options = client_options(self.settings, self.servers, context)
         try:
             async with asyncio.timeout(self.settings.connect_timeout * len(self.servers.urls) + 1.0):
-                await client.connect(
-                    error_cb=self._trouble, disconnected_cb=lost, reconnected_cb=found, closed_cb=closed, **options
-                )
+                await self._first(client, disconnected_cb=lost, reconnected_cb=found, closed_cb=closed, **options)
             if self.servers.tls:
                 insist(context)
             for subscriber in self._subscribers:
@@ -210,12 +208,33 @@ class Link:
             await see_through(_close(client))
             if not isinstance(exc, Exception):
                 raise
-            cause = self._error if isinstance(exc, (nats.errors.NoServersError, TimeoutError)) else exc
+            cause = self._error if isinstance(exc, (nats.errors.NoServersError, TimeoutError, OSError)) else exc
             error = cannot_connect(cause or exc, self.where)
             raise error from error.__cause__
         live: dict[str, Any] = client.options  # from now on it tries for ever
         live["max_reconnect_attempts"], live["reconnect_time_wait"] = -1, _RETRY
         return client
+
+    async def _first(self, client: Client, **options: Any) -> None:
+        """Connect; with a single server, an error that no repeat can mend ends it at once."""
+        hopeless: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def trouble(exc: Exception) -> None:
+            await self._trouble(exc)
+            if len(self.servers.urls) == 1 and is_telling(exc) and not hopeless.done():
+                hopeless.set_result(None)
+
+        connecting = asyncio.ensure_future(client.connect(error_cb=trouble, **options))
+        try:
+            await asyncio.wait((connecting, hopeless), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hopeless.cancel()
+            if not connecting.done():
+                connecting.cancel()
+                await asyncio.wait((connecting,), timeout=_CLOSE_WITHIN)
+        if connecting.cancelled():
+            raise nats.errors.NoServersError
+        connecting.result()
 
     async def _reopen(self) -> None:
         """nats-py gave up (a login that expired, an error of the protocol): begin anew."""
@@ -233,7 +252,8 @@ class Link:
 
     async def _trouble(self, exc: Exception) -> None:
         """nats-py tells of an error that belongs to no call."""
-        self._error = exc
+        if not is_telling(self._error):
+            self._error = exc
         if (denied := _DENIED.search(str(exc).lower())) is not None:
             self._fail(lambda subject: forbidden(str(exc), self.where), lambda s: s.lower() == denied[1])
             log.warning("NATS at %s: %s", self.where, exc)

@@ -39,7 +39,7 @@ class Features:
         replicas = int(config.get("num_replicas") or 1)
         return cls(
             schedules=config.get("allow_msg_schedules") is True,
-            atomic=config.get("allow_atomic") is True and config.get("allow_rollup_hdrs") is True,
+            atomic=config.get("allow_atomic") is True,
             ttl=config.get("allow_msg_ttl") is True,
             # A replica may answer a direct read with what is no longer true.
             direct=config.get("allow_direct") is True and replicas == 1,
@@ -58,7 +58,7 @@ def queue_stream(names: Names, settings: NatsSettings, version: Version) -> dict
         "retention": "workqueue",
         "discard": "old",  # nothing is discarded without a limit, and schedules allow nothing else
         "duplicate_window": int(window * SECOND),
-        "allow_rollup_hdrs": True,
+        "max_msgs_per_subject": 1,  # each message has its own; what settles it atomically takes its place
     }
     if version >= SCHEDULES:
         wanted["allow_msg_schedules"] = True
