@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from rig.brokers import RedisServer
+
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
 
@@ -171,7 +173,53 @@ asyncio.run(main())
 
 
 def test_everything(dist: Path, make: Make) -> None:
-    environment = make(str(wheel(dist, "paigeant_core")), f"{wheel(dist, 'paigeant')}[all]")
+    ours = [wheel(dist, f"paigeant_{name}") for name in ("core", *CLIENTS)]
+    environment = make(*map(str, ours), f"{wheel(dist, 'paigeant')}[all]")
     assert {"msgpack", "pydantic-ai-slim", "pytest", "rich"} <= environment.installed().keys()
     assert environment.python(WORKFLOW) == "hello you\n"
     assert environment.bin("python", "-I", "-c", FOUNDING).stdout == "True\n"
+
+
+CLIENTS = {"redis": "redis", "rabbitmq": "aio-pika", "nats": "nats-py"}
+
+NOT_IMPORTED = """
+import sys
+import paigeant
+from paigeant.__main__ import main
+sys.argv = ["paigeant", "plugins", "--json"]
+try:
+    main()
+except SystemExit as done:
+    assert not done.code, done
+found = {"redis", "hiredis", "aio_pika", "aiormq", "nats"} & sys.modules.keys()
+assert not found, found
+"""
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_a_broker_package_brings_its_own_client_and_no_other(dist: Path, make: Make, name: str) -> None:
+    """Beside the core alone; it is found through its entry point, and listing it imports no client."""
+    environment = make(f"{wheel(dist, 'paigeant_core')}[cli]", str(wheel(dist, f"paigeant_{name}")))
+    have = environment.installed().keys()
+    assert {CLIENTS[other] for other in CLIENTS if CLIENTS[other] in have} == {CLIENTS[name]}
+    assert "hiredis" in have or name != "redis"
+    rows = json.loads(environment.bin("python", "-I", "-c", NOT_IMPORTED).stdout)
+    assert {row["status"] for row in rows if row["name"] == name} == {"available"}
+    with zipfile.ZipFile(wheel(dist, f"paigeant_{name}")) as archive:
+        names = archive.namelist()
+    assert f"paigeant_{name}/py.typed" in names
+    assert {part.split("/")[0].split("-")[0] for part in names} == {f"paigeant_{name}"}
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_an_extra_of_the_meta_distribution_brings_one_broker(dist: Path, make: Make, name: str) -> None:
+    ours = [wheel(dist, f"paigeant_{part}") for part in ("core", name)]
+    have = make(*map(str, ours), f"{wheel(dist, 'paigeant')}[{name}]").installed().keys()
+    assert {other for other in CLIENTS if f"paigeant-{other}" in have} == {name}
+
+
+def test_the_very_same_code_runs_on_a_broker(dist: Path, make: Make, tmp_path: Path) -> None:
+    environment = make(str(wheel(dist, "paigeant_core")), str(wheel(dist, "paigeant_redis")))
+    with RedisServer(tmp_path) as server:
+        choose = f"import os; os.environ |= {server.environment!r}\n"
+        assert environment.python(choose + WORKFLOW) == "hello you\n"
