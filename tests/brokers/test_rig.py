@@ -204,6 +204,12 @@ def test_the_cache_is_filled_once_and_completely(tmp_path: Path, monkeypatch: py
     assert calls == [[]]  # nothing of the half was left
 
 
+def test_the_cache_does_not_depend_on_the_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAIGEANT_RIG_CACHE", "here")
+    with pytest.raises(Unavailable, match="PAIGEANT_RIG_CACHE=here must be an absolute path"):
+        packages.cache()
+
+
 def test_addresses_of_running_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PAIGEANT_TEST_REDIS_URL", raising=False)
     assert RunningServer.named("redis") is None

@@ -66,5 +66,8 @@ def test_when_told_to_stop_it_stops_the_command_and_the_broker() -> None:
         url = running.stdout.readline().split()[1]
         assert listening(url)
         running.send_signal(signal.SIGTERM)
-        assert running.wait(30) == 128 + signal.SIGTERM
+        try:
+            assert running.wait(30) == 128 + signal.SIGTERM
+        finally:
+            running.kill()
     assert not listening(url)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +26,9 @@ KINDS: Mapping[str, type[Server]] = {kind.name: kind for kind in (RedisServer, R
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m rig", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m rig", description="Runs a command against a broker that it starts, and stops it again."
+    )
     parser.add_argument("transport", choices=[*KINDS, "sqlite", "fetch"])
     parser.add_argument("command", nargs="*", metavar="COMMAND", help="what to run, after --")
     asked = parser.parse_args(arguments)
@@ -60,7 +62,7 @@ def _fetched(name: str) -> int:
 
 def run(transport: str, command: Sequence[str]) -> int:
     """The exit code of the command."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _told_to_stop)
     with (
         tempfile.TemporaryDirectory(prefix="paigeant-rig-") as directory,
         broker(transport, Path(directory)) as environment,
@@ -69,7 +71,7 @@ def run(transport: str, command: Sequence[str]) -> int:
 
 
 @contextmanager
-def broker(transport: str, directory: Path) -> Iterator[dict[str, str]]:
+def broker(transport: str, directory: Path) -> Generator[dict[str, str]]:
     """A running broker: the settings that make Paigeant use it, with a state store where it has none of its own."""
     store = {"PAIGEANT_SQLITE_PATH": str(directory / "paigeant.db")}
     if transport == "sqlite":
@@ -83,6 +85,11 @@ def broker(transport: str, directory: Path) -> Iterator[dict[str, str]]:
         return
     with KINDS[transport](directory / transport) as server:
         yield {**server.environment, **store}
+
+
+def _told_to_stop(number: int, _: object) -> None:
+    """Leave in order: end the command, stop the broker, delete the directory."""
+    sys.exit(128 + number)
 
 
 def _exit_code(command: Sequence[str], environment: Mapping[str, str]) -> int:

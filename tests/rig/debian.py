@@ -6,6 +6,7 @@ They come with all libraries down to the C library and its loader, so a program 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,8 @@ REMEDY = (
     "The rig takes it from Debian's packages ({suite}), unpacked below {cache}: that needs apt-get, apt-cache and "
     "dpkg-deb, Debian's keyring, and a mirror that answers. Otherwise {otherwise}"
 )
+RECIPE = 1
+"""To be raised when what is done to the packages changes, so that no cache serves an older form."""
 MIRROR = "http://deb.debian.org/debian"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 LIBRARIES = (
@@ -93,12 +96,12 @@ def unpack(
             apt.update()
             files = apt.download(apt.closure(package, also), home)
             with ThreadPoolExecutor(2) as pool:
-                list(pool.map(lambda file: run(["dpkg-deb", "-x", str(file), str(root)]), files))
+                list(pool.map(run, [["dpkg-deb", "-x", str(file), str(root)] for file in files]))
         wrap(root)
         finish(root)
 
     try:
-        return cached(f"{suite}-{package}", fetch)
+        return cached(f"{suite}-{package}-{RECIPE}", fetch)
     except Unavailable as reason:
         remedy = REMEDY.format(cache=cache(), suite=suite, otherwise=otherwise)
         raise Unavailable(f"{package} cannot be had here: {reason}\n{remedy}") from reason
@@ -110,9 +113,8 @@ def wrap(root: Path) -> None:
     libraries = sorted({str(file.parent) for file in root.rglob("lib*.so.*") if file.parent.name.endswith("-gnu")})
     for program in _programs(root):
         original = program.rename(program.with_name(f"{program.name}.elf"))
-        program.write_text(
-            f'#!/bin/sh\nexec {loader} --library-path {":".join(libraries)} --argv0 "$0" {original} "$@"\n'
-        )
+        command = shlex.join([str(loader), "--library-path", ":".join(libraries)])
+        program.write_text(f'#!/bin/sh\nexec {command} --argv0 "$0" {shlex.quote(str(original))} "$@"\n')
         program.chmod(0o755)
 
 

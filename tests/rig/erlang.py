@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,9 @@ def settle(root: Path) -> None:
     """
     erlang = root / "usr/lib/erlang"
     for script in [erlang / "bin/erl", *erlang.glob("erts-*/bin/erl")]:
-        script.write_text(script.read_text().replace("ROOTDIR=/usr/lib/erlang\n", f"ROOTDIR={erlang}\n"))
+        script.write_text(
+            script.read_text().replace("ROOTDIR=/usr/lib/erlang\n", f"ROOTDIR={shlex.quote(str(erlang))}\n")
+        )
     [plugins] = (root / "usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/plugins")
     needed = _needed(plugins)
     for plugin in plugins.iterdir():

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,11 +28,14 @@ class Installation:
 
 def cache() -> Path:
     """``PAIGEANT_RIG_CACHE``, else ``~/.cache/paigeant-rig``."""
-    return Path(os.environ.get("PAIGEANT_RIG_CACHE") or Path.home() / ".cache" / "paigeant-rig")
+    path = Path(os.environ.get("PAIGEANT_RIG_CACHE") or Path.home() / ".cache" / "paigeant-rig")
+    if not path.is_absolute():
+        raise Unavailable(f"PAIGEANT_RIG_CACHE={path} must be an absolute path, for tests change their directory")
+    return path
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[None]:
+def _alone(name: str) -> Generator[None]:
     """One process at a time fetches ``name``; the others wait."""
     cache().mkdir(parents=True, exist_ok=True)
     with (cache() / f"{name}.lock").open("w") as lock:
@@ -78,7 +81,7 @@ def run(command: Sequence[str], *, directory: Path | None = None, seconds: float
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
+def scratch() -> Generator[Path]:
     """A directory for downloads, beside where they are unpacked."""
     cache().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=cache()) as directory:

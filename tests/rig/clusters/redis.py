@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ FAILING = 2000
 
 
 @contextmanager
-def client(server: RedisServer) -> Iterator[Redis]:
-    """One client of one node; its errors are those of the rig."""
+def client(server: RedisServer) -> Generator[Any]:
+    """A client of one node, whose answers have no types; its errors are those of the rig."""
     asked = Redis(
         host=server.host, port=server.port, socket_timeout=ASKING, decode_responses=True, single_connection_client=True
     )
@@ -120,10 +120,10 @@ class RedisCluster(Cluster[RedisServer]):
         with client(node) as asked:
             state = asked.execute_command("CLUSTER INFO")["cluster_state"]
             role = asked.execute_command("ROLE")
-        return state == "ok" and (role[0] == "master" or role[3] == "connected")
+        return bool(state == "ok" and (role[0] == "master" or role[3] == "connected"))
 
 
-def _owners(asked: Redis) -> Iterator[tuple[int, int, int]]:
+def _owners(asked: Any) -> Iterator[tuple[int, int, int]]:
     """First slot, last slot and port of its master, as one node sees it."""
     for first, last, master, *_ in asked.execute_command("CLUSTER SLOTS"):
         yield first, last, master[1]

@@ -109,7 +109,7 @@ class RedisSentinel(Cluster[RedisServer]):
     def _complete(self, sentinel: RedisServer) -> bool:
         with client(sentinel) as asked:
             seen = asked.sentinel_master(SERVICE)
-        return seen["num-slaves"] == len(self.nodes) - 1 and seen["num-other-sentinels"] == 2
+        return bool(seen["num-slaves"] == len(self.nodes) - 1 and seen["num-other-sentinels"] == 2)
 
     def _seen(self, sentinel: RedisServer) -> int:
         with client(sentinel) as asked:
