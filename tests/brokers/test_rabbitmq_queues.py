@@ -111,6 +111,22 @@ async def test_a_queue_deleted_under_a_consumer_is_made_again(rabbit_server: Any
             assert await is_empty(transport)
 
 
+async def test_a_subscription_that_the_broker_cancels_is_made_again(rabbit_server: Any) -> None:
+    chosen = settings(rabbit_server.url)
+    async with RabbitMQTransport(chosen) as transport, bare_channel(rabbit_server.url) as channel:
+        async with transport.consume(["work"], lease=LEASE) as consumer:
+            waiting = asyncio.create_task(one(consumer))
+            await until(lambda: has_consumer(transport))
+            await channel.queue_delete(f"paigeant.{chosen.namespace}.work")
+            await until(lambda: has_consumer(transport))
+            await transport.publish(publication("1"))
+            await (await waiting).settle()
+
+
+async def has_consumer(transport: RabbitMQTransport) -> bool:
+    return (await transport.queues("work"))["work"].consumers == 1
+
+
 async def test_foreign_messages_are_delivered_as_far_as_they_can_be_read(rabbit_server: Any) -> None:
     chosen = settings(rabbit_server.url)
     async with RabbitMQTransport(chosen) as transport, bare_channel(rabbit_server.url) as channel:
