@@ -60,7 +60,7 @@ class NatsConsumer(Consumer):
         self._closed = False
         self._subscriber: Subscriber | None = None
         self._beat: asyncio.TimerHandle | None = None
-        self._alive = time.monotonic()
+        self._alive = self._last = time.monotonic()
 
     async def open(self) -> None:
         """Listen for messages."""
@@ -236,12 +236,16 @@ class NatsConsumer(Consumer):
         self._news.set()
 
     def _pulse(self) -> None:
-        """Notes that the loop turns: what came since the last time was leased since then, at the earliest."""
-        now = self._alive = time.monotonic()
+        """Notes that the loop turns: what it reads now was leased after the last turn but one, at the earliest.
+
+        The last one does not count: after a standstill it comes before what arrived meanwhile is read.
+        """
+        now = time.monotonic()
+        self._alive, self._last = self._last, now
         self._give_up(now - _HOLD)
         for source in self._sources.values():
             if source.silent(now):
                 self._news.set()
         for token in [token for token, lease in self._held.items() if not lease]:
             self._held.pop(token).end()
-        self._beat = asyncio.get_running_loop().call_later(min(0.5, self._lease / 10), self._pulse)
+        self._beat = asyncio.get_running_loop().call_later(min(0.5, self._lease / 20), self._pulse)

@@ -1,39 +1,40 @@
-"""The connection: opened promptly or not at all, kept for ever, with any number of requests in flight."""
+"""The connection: opened promptly or not at all, replaced for ever, with any number of requests in flight."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+import random
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, ConfigurationError
+from paigeant.errors import BackendClosed, BackendUnavailable
 
 from .aio import see_through
-from .errors import cannot_connect, forbidden, is_telling, translate
-from .login import client_options, insist, make_context
+from .dialing import abort, close, connect
+from .errors import forbidden, translate
 from .settings import NatsSettings
 
 log = logging.getLogger("paigeant.nats")
 
 _LOOK = 0.25
-_RETRY = 0.5
-_CLOSE_WITHIN = 2.0
+_LONGEST_PAUSE = 2.0
+_DRAIN_WITHIN = 2.0
 _DENIED = re.compile(r'permissions violation for publish to "([^"]*)"')
 
 Handler = Callable[[Msg], None]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Subscriber:
     """A subject listened to, on this connection and on those that follow it."""
 
@@ -47,25 +48,24 @@ class Link:
 
     All answers come to one inbox; a request is a future in a table, and one timer for all of them tells
     which are late. While the connection is down requests are refused at once, and nothing is buffered.
-
-    :param on_down: called when the connection is lost.
-    :param on_up: called when it stands again.
     """
 
     def __init__(self, settings: NatsSettings) -> None:
         self.settings, self.servers = settings, settings.servers
         self.where = self.servers.shown
         self.on_down: list[Callable[[], None]] = []
+        """Called when the connection is lost."""
         self.on_up: list[Callable[[], None]] = []
+        """Called when it stands again."""
         self._client: Client | None = None
         self._subscribers: list[Subscriber] = []
         self._waiting: dict[str, tuple[asyncio.Future[Msg], float, str, bool]] = {}
         self._serial = 0
         self._inbox = ""
         self._timer: asyncio.TimerHandle | None = None
-        self._reopening: asyncio.Task[None] | None = None
-        self._error: BaseException | None = None
-        self._open = False
+        self._keeper: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+        self._cluster: list[str] = []
 
     async def open(self) -> None:
         """Connect.
@@ -75,27 +75,22 @@ class Link:
         """
         self._inbox = f"{self.settings.inbox_prefix}.{secrets.token_hex(11)}."
         self._subscribers = [Subscriber(self._inbox + "*", self._answered)]
-        try:
-            self._client = await self._connect()
-        except BaseException:
-            self._subscribers.clear()
-            raise
-        self._open = True
+        self._client = await self._connect()
+        self._keeper = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
         """Flush and close; all who wait get ``BackendClosed``."""
-        self._open = False
+        client, self._client = self._client, None
+        keeper, self._keeper = self._keeper, None
         self._fail(lambda _: BackendClosed(f"the connection to NATS at {self.where} was closed"))
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        client, self._client = self._client, None
-        task, self._reopening = self._reopening, None
-        if task is not None:
-            task.cancel()
-            await see_through(task)
+        if keeper is not None:
+            keeper.cancel()
+            await see_through(keeper)
         if client is not None:
-            await see_through(_close(client))
+            await see_through(close(client))
 
     @property
     def client(self) -> Client:
@@ -104,10 +99,9 @@ class Link:
         :raises BackendClosed: not connected, or closed.
         :raises BackendUnavailable: the connection is down, for now.
         """
+        self.check()
         client = self._client
-        if client is None:
-            raise BackendClosed(f"not connected to NATS at {self.where}: call connect(), or use 'async with'")
-        if not client.is_connected:
+        if client is None or not client.is_connected:
             raise BackendUnavailable(f"NATS at {self.where} is out of reach; reconnecting")
         return client
 
@@ -117,7 +111,7 @@ class Link:
 
     def check(self) -> None:
         """Raise ``BackendClosed`` unless open."""
-        if not self._open:
+        if self._client is None:
             raise BackendClosed(f"not connected to NATS at {self.where}: call connect(), or use 'async with'")
 
     async def request(
@@ -172,107 +166,69 @@ class Link:
         current, subscriber.current = subscriber.current, None
         if current is None:
             return
-        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError, asyncio.TimeoutError):
+        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
             if drain and self.is_up:
-                async with asyncio.timeout(_CLOSE_WITHIN):
+                async with asyncio.timeout(_DRAIN_WITHIN):
                     drained: Callable[[], Awaitable[None]] = current.drain
                     await drained()
             else:
                 await current.unsubscribe()
 
     async def _connect(self) -> Client:
-        client, context = Client(), make_context(self.settings, self.servers)
-        self._error = None
-
-        async def lost() -> None:
-            self._lost()
-
-        async def found() -> None:
-            if self.servers.tls:
-                insist(context)
-            self._found()
-
-        async def closed() -> None:
-            if self._client is client and self._open and self._reopening is None:
-                self._reopening = asyncio.create_task(self._reopen())
-
-        options = client_options(self.settings, self.servers, context)
+        client = await connect(self.settings, self._cluster, self._trouble, self._closed)
         try:
-            async with asyncio.timeout(self.settings.connect_timeout * len(self.servers.urls) + 1.0):
-                await self._first(client, disconnected_cb=lost, reconnected_cb=found, closed_cb=closed, **options)
-            if self.servers.tls:
-                insist(context)
             for subscriber in self._subscribers:
                 await _attach(client, subscriber)
-        except BaseException as exc:
-            await see_through(_close(client))
-            if not isinstance(exc, Exception):
-                raise
-            cause = self._error if isinstance(exc, (nats.errors.NoServersError, TimeoutError, OSError)) else exc
-            error = cannot_connect(cause or exc, self.where)
-            raise error from error.__cause__
-        live: dict[str, Any] = client.options  # from now on it tries for ever
-        live["max_reconnect_attempts"], live["reconnect_time_wait"] = -1, _RETRY
+        except BaseException:
+            await see_through(close(client))
+            raise
+        if not self.servers.tls:  # of others we know no name that a certificate could show
+            self._cluster = [f"nats://{found.hostname}:{found.port}" for found in client.discovered_servers]
         return client
 
-    async def _first(self, client: Client, **options: Any) -> None:
-        """Connect; with a single server, an error that no repeat can mend ends it at once."""
-        hopeless: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def _closed(self) -> None:
+        self._ended.set()
 
-        async def trouble(exc: Exception) -> None:
-            await self._trouble(exc)
-            if len(self.servers.urls) == 1 and is_telling(exc) and not hopeless.done():
-                hopeless.set_result(None)
+    async def _keep(self) -> None:
+        """Notice the loss of the connection, and replace it."""
+        while (client := self._client) is not None:
+            self._ended.clear()
+            while client.is_connected:  # it ends at once, but nobody is told while bytes are left to be sent
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK):
+                        await self._ended.wait()
+            self._lost(client)
+            self._client = await self._replace()
+            log.info("connected to NATS at %s again", self.where)
+            for listener in tuple(self.on_up):
+                listener()
 
-        connecting = asyncio.ensure_future(client.connect(error_cb=trouble, **options))
-        try:
-            await asyncio.wait((connecting, hopeless), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            hopeless.cancel()
-            if not connecting.done():
-                connecting.cancel()
-                await asyncio.wait((connecting,), timeout=_CLOSE_WITHIN)
-        if connecting.cancelled():
-            raise nats.errors.NoServersError
-        connecting.result()
+    async def _replace(self) -> Client:
+        pause = 0.05
+        while True:
+            try:
+                return await self._connect()
+            except Exception as exc:  # whatever it is, there is nobody else to try again
+                log.warning("%s", exc)
+            await asyncio.sleep(pause * (0.5 + random.random()))
+            pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _reopen(self) -> None:
-        """nats-py gave up (a login that expired, an error of the protocol): begin anew."""
-        try:
-            while self._open:
-                await asyncio.sleep(_RETRY)
-                try:
-                    self._client = await self._connect()
-                except (BackendError, ConfigurationError) as exc:
-                    log.warning("%s", exc)
-                    continue
-                return self._found()
-        finally:
-            self._reopening = None
-
-    async def _trouble(self, exc: Exception) -> None:
-        """nats-py tells of an error that belongs to no call."""
-        if not is_telling(self._error):
-            self._error = exc
-        if (denied := _DENIED.search(str(exc).lower())) is not None:
-            self._fail(lambda subject: forbidden(str(exc), self.where), lambda s: s.lower() == denied[1])
-            log.warning("NATS at %s: %s", self.where, exc)
-        else:
-            log.info("NATS at %s: %r", self.where, exc)
-
-    def _lost(self) -> None:
-        if self._open:
-            log.warning("the connection to NATS at %s is lost; reconnecting", self.where)
+    def _lost(self, client: Client) -> None:
+        log.warning("the connection to NATS at %s is lost; reconnecting", self.where)
+        abort(client)
         cause = ConnectionResetError("the connection was lost")
         writes = {subject for _, _, subject, write in self._waiting.values() if write}
         self._fail(lambda subject: translate(cause, self.where, write=subject in writes))
         for listener in tuple(self.on_down):
             listener()
 
-    def _found(self) -> None:
-        log.info("connected to NATS at %s again", self.where)
-        for listener in tuple(self.on_up):
-            listener()
+    async def _trouble(self, exc: Exception) -> None:
+        """nats-py tells of an error that belongs to no call."""
+        if (denied := _DENIED.search(str(exc).lower())) is not None:
+            self._fail(lambda _: forbidden(str(exc), self.where), lambda subject: subject.lower() == denied[1])
+            log.warning("NATS at %s: %s", self.where, exc)
+        else:
+            log.info("NATS at %s: %r", self.where, exc)
 
     def _answered(self, msg: Msg) -> None:
         waiting = self._waiting.pop(msg.subject[len(self._inbox) :], None)
@@ -311,9 +267,3 @@ async def _attach(client: Client, subscriber: Subscriber) -> None:
     # No limits of the client's own: what is under way is bounded by what we asked for.
     subscribe = cast("Callable[..., Awaitable[Subscription]]", getattr(client, "subscribe"))  # noqa: B009 - half typed
     subscriber.current = await subscribe(subscriber.subject, cb=handle, pending_msgs_limit=0, pending_bytes_limit=0)
-
-
-async def _close(client: Client) -> None:
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(_CLOSE_WITHIN):
-            await client.close()

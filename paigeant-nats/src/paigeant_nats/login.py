@@ -52,15 +52,14 @@ def make_context(settings: NatsSettings, servers: Servers) -> WatchedContext | N
 def client_options(settings: NatsSettings, servers: Servers, context: WatchedContext | None) -> dict[str, Any]:
     """Arguments of ``nats.aio.client.Client.connect``."""
     options: dict[str, Any] = {
-        "servers": list(servers.urls),
         "name": f"paigeant {settings.namespace}",
         "connect_timeout": settings.connect_timeout,
-        # The first connection fails soon; once it stands, the options are set to try for ever.
+        "allow_reconnect": False,  # we dial again ourselves
         "max_reconnect_attempts": 1,
-        "reconnect_time_wait": 0.05,
+        "reconnect_time_wait": 0.01,
         "ping_interval": PING_EVERY,
         "max_outstanding_pings": 2,
-        "pending_size": 0,  # nothing is buffered while the connection is down: it is refused
+        "pending_size": 0,  # bounded by what we have under way
         "inbox_prefix": settings.inbox_prefix,
         "tls_handshake_first": settings.tls_first,
     }
