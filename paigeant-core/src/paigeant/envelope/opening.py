@@ -181,8 +181,10 @@ def carried(slip: Slip, blobs: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def _check_time(slip: Slip, security: Security, now: float, allow_expired: bool) -> None:
-    where = f"workflow {slip.origin.wf!r}"
     if slip.iat > now + security.skew:
-        raise NotYetValid(f"{where}: its last record is {slip.iat - now:.0f} s in the future; check the clocks")
+        early = slip.iat - now
+        raise NotYetValid(
+            f"workflow {slip.origin.wf!r}: its last record is {early:.0f} s in the future; check the clocks"
+        )
     if now > slip.origin.exp + security.skew and not allow_expired:
-        raise Expired(f"{where}: expired {now - slip.origin.exp:.0f} s ago")
+        raise Expired(f"workflow {slip.origin.wf!r}: expired {now - slip.origin.exp:.0f} s ago")

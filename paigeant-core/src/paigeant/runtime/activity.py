@@ -38,6 +38,7 @@ class Activity(Generic[P, R]):
         self.function = function
         self.retry = retry
         self.timeout = _seconds(timeout, name)
+        self.what = f"the result of activity {self.name!r}"
         self.handler: Callable[..., Any] | None = None
         self.signature = Signature(function, self.name, ActivityContext)
         self.handler_signature: Signature | None = None

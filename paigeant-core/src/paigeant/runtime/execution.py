@@ -96,7 +96,7 @@ class Execution:
         arguments = signature.bind(self._arguments(signature))
         context = self._context(signature)
         value = await self._call(context, activity.function, signature, arguments)
-        out = self.outbox.add(signature.plain_result(value), f"the result of activity {activity.name!r}")
+        out = self.outbox.add(signature.plain_result(value), activity.what)
         comp = await self._compensations.collect(self.outbox) if activity.handler else None
         if context is None:
             return Succeeded(out, comp=comp)

@@ -105,7 +105,7 @@ class Outbox:
         self._apart: set[str] = set()
 
     def add(self, plain: Any, what: str) -> ValueRef:
-        """Encode a plain value; the reference goes into a record.
+        """Encode a value that pydantic made plain; the reference goes into a record.
 
         :raises SerializationError: the codec cannot carry it; names ``what`` it is.
         """

@@ -209,7 +209,7 @@ class Worker:
                     await _first(stopping, asyncio.ensure_future(freed.wait()))
                     continue
                 for delivery in await self._next(consumer, slots - len(hops), stopping):
-                    task = asyncio.create_task(runner.process(delivery), name=_task_name(delivery))
+                    task = asyncio.create_task(runner.process(delivery), name="paigeant hop")
                     hops.add(task)
                     task.add_done_callback(done)
         finally:
@@ -248,10 +248,6 @@ def _by_name(activities: Iterable[Activity[..., Any]]) -> dict[str, Activity[...
     if not served:
         raise ConfigurationError("a worker needs at least one activity")
     return served
-
-
-def _task_name(delivery: Delivery) -> str:
-    return f"activity on queue {delivery.queue!r}"
 
 
 async def _first(stopping: asyncio.Future[Any], other: asyncio.Future[Any]) -> None:
