@@ -22,7 +22,7 @@ LEASE = 30.0
 
 def settings(url: str, **values: Any) -> RabbitMQSettings:
     """Of a namespace of its own."""
-    return RabbitMQSettings(**{"url": url, "namespace": f"t-{uuid.uuid4().hex[:12]}", **values})
+    return RabbitMQSettings(url=url, namespace=f"t-{uuid.uuid4().hex[:12]}", **values)
 
 
 def publication(message_id: str, queue: str = "work", **values: Any) -> Publication:
@@ -51,7 +51,7 @@ async def one(consumer: Consumer) -> Delivery:
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(PATIENCE):
-        while not await holds():  # noqa: ASYNC110 - a broker has no event for everything
+        while not await holds():
             await asyncio.sleep(0.05)
 
 

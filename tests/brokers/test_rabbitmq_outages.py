@@ -9,16 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from brokers.rabbit import LEASE, PATIENCE, is_empty, one, patiently, publication, received, settings, until
-from rig.certificates import Certificates
-from rig.proxy import Proxy
-from rig.rabbit import RabbitServer
 
+from brokers.rabbit import LEASE, PATIENCE, is_empty, one, patiently, publication, received, settings, until
 from paigeant.errors import BackendUnavailable, ConfigurationError, LeaseLost, OutcomeUnknown
 from paigeant.model.finding import Severity
 from paigeant_rabbitmq.pulse import PULSE
 from paigeant_rabbitmq.transport import RabbitMQTransport
-
+from rig.certificates import Certificates
+from rig.proxy import Proxy
+from rig.rabbit import RabbitServer
 
 YOUNG = 2.0
 """Seconds: RabbitMQ 3.10 does not find the leader of a quorum queue again if it is killed right after making it."""
@@ -73,13 +72,13 @@ async def test_a_broker_that_comes_back_has_lost_nothing(server: RabbitServer, h
 
 async def test_an_idle_consumer_outlives_a_restart(server: RabbitServer) -> None:
     before = set(asyncio.all_tasks())
-    async with RabbitMQTransport(settings(server.url, timeout=3)) as transport:
-        async with transport.consume(["work"], lease=LEASE) as consumer:
-            waiting = asyncio.create_task(one(consumer))
-            await asyncio.to_thread(server.restart)
-            await patiently(lambda: transport.publish(publication("1")))
-            delivery = await waiting
-            await delivery.settle()
+    chosen = settings(server.url, timeout=3)
+    async with RabbitMQTransport(chosen) as transport, transport.consume(["work"], lease=LEASE) as consumer:
+        waiting = asyncio.create_task(one(consumer))
+        await asyncio.to_thread(server.restart)
+        await patiently(lambda: transport.publish(publication("1")))
+        delivery = await waiting
+        await delivery.settle()
     left = {task for task in asyncio.all_tasks() - before if not task.done()}
     assert not left, left
     assert not PULSE.watched
@@ -118,7 +117,7 @@ async def test_a_network_that_swallows_everything(server: RabbitServer, proxy: P
                 assert (again.message.id, again.deliveries) == ("1", 2)
                 await again.settle()
             async with asyncio.timeout(PATIENCE):
-                while not await transport.renew([held.lease_token]):  # noqa: ASYNC110
+                while not await transport.renew([held.lease_token]):
                     await asyncio.sleep(0.1)
             proxy.heal()
             with pytest.raises(LeaseLost):
@@ -186,7 +185,7 @@ async def test_a_busy_loop_keeps_its_deliveries(server: RabbitServer) -> None:
         await transport.publish(publication("1"))
         async with transport.consume(["work"], lease=LEASE) as consumer:
             held = await one(consumer)
-            time.sleep(8)  # noqa: ASYNC251 - what an activity that blocks does; the broker waits for about 2 heartbeats
+            time.sleep(8)  # what an activity that blocks does; the broker waits for about 2 heartbeats
             await asyncio.sleep(0.5)  # not to synchronise: what the loop has missed comes in now
             assert await transport.renew([held.lease_token]) == set()
             await held.settle(publication("2", "next"))
@@ -264,5 +263,5 @@ async def test_tls(tmp_path: Path) -> None:
 
 
 async def test_tls_where_there_is_none(server: RabbitServer) -> None:
-    with pytest.raises(ConfigurationError, match="no TLS there.*amqp://"):
+    with pytest.raises(ConfigurationError, match=r"no TLS there.*amqp://"):
         await RabbitMQTransport(settings(server.url.replace("amqp:", "amqps:"))).connect()

@@ -8,8 +8,9 @@ from typing import Any
 
 import aio_pika
 import pytest
-from brokers.rabbit import LEASE, bare_channel, is_empty, one, publication, received, settings, until
 
+from brokers.rabbit import LEASE, bare_channel, is_empty, one, publication, received, settings, until
+from paigeant.abc import Delivery
 from paigeant.errors import ConfigurationError, LeaseLost, MessageTooLarge
 from paigeant.model.finding import Severity
 from paigeant.model.message import Message, Publication
@@ -20,7 +21,7 @@ from paigeant_rabbitmq.transport import RabbitMQTransport
 async def test_delays_of_several_rounds_are_exact(rabbit_server: Any) -> None:
     async with RabbitMQTransport(settings(rabbit_server.url)) as transport:
         async with transport.consume(["work"], lease=LEASE) as consumer:
-            due = {}
+            due: dict[str, float] = {}
             for delay in (0.05, 0.35, 0.75, 1.25):
                 due[f"{delay}"] = time.time() + delay
                 await transport.publish(publication(f"{delay}", delay=delay))
@@ -70,7 +71,7 @@ async def test_credit_grows_with_what_is_held(rabbit_server: Any) -> None:
     async with RabbitMQTransport(settings(rabbit_server.url)) as transport:
         await transport.publish(*(publication(str(number)) for number in range(50)))
         async with transport.consume(["work"], lease=LEASE) as consumer:
-            held = []
+            held: list[Delivery] = []
             while len(held) < 50:
                 held += await received(consumer, 3)
             assert len({delivery.message.id for delivery in held}) == 50
@@ -113,14 +114,17 @@ async def test_a_queue_deleted_under_a_consumer_is_made_again(rabbit_server: Any
 
 async def test_a_subscription_that_the_broker_cancels_is_made_again(rabbit_server: Any) -> None:
     chosen = settings(rabbit_server.url)
-    async with RabbitMQTransport(chosen) as transport, bare_channel(rabbit_server.url) as channel:
-        async with transport.consume(["work"], lease=LEASE) as consumer:
-            waiting = asyncio.create_task(one(consumer))
-            await until(lambda: has_consumer(transport))
-            await channel.queue_delete(f"paigeant.{chosen.namespace}.work")
-            await until(lambda: has_consumer(transport))
-            await transport.publish(publication("1"))
-            await (await waiting).settle()
+    async with (
+        RabbitMQTransport(chosen) as transport,
+        bare_channel(rabbit_server.url) as channel,
+        transport.consume(["work"], lease=LEASE) as consumer,
+    ):
+        waiting = asyncio.create_task(one(consumer))
+        await until(lambda: has_consumer(transport))
+        await channel.queue_delete(f"paigeant.{chosen.namespace}.work")
+        await until(lambda: has_consumer(transport))
+        await transport.publish(publication("1"))
+        await (await waiting).settle()
 
 
 async def has_consumer(transport: RabbitMQTransport) -> bool:
@@ -157,7 +161,7 @@ async def test_a_queue_of_another_kind_is_named_with_the_remedy(rabbit_server: A
     chosen = settings(rabbit_server.url)
     async with RabbitMQTransport(chosen) as transport, bare_channel(rabbit_server.url) as channel:
         await channel.declare_queue(f"paigeant.{chosen.namespace}.work", durable=True)
-        with pytest.raises(ConfigurationError, match="'paigeant.*work'.*x-queue-type.*PAIGEANT_RABBITMQ_QUEUE_TYPE"):
+        with pytest.raises(ConfigurationError, match=r"'paigeant.*work'.*x-queue-type.*PAIGEANT_RABBITMQ_QUEUE_TYPE"):
             async with transport.consume(["work"], lease=LEASE):
                 pass
     async with RabbitMQTransport(chosen.model_copy(update={"queue_type": "classic"})) as transport:
@@ -202,6 +206,19 @@ async def test_reply_queues_are_dropped_when_nobody_listens(rabbit_server: Any) 
             await transport.publish(publication("2", "reply", ttl=60.0))  # makes it again
             assert channel is not None
         assert [message.id for message in await transport.peek("reply")] == ["2"]
+
+
+async def test_a_reply_may_make_its_queue_while_its_reader_does(rabbit_server: Any) -> None:
+    chosen = settings(rabbit_server.url)
+    async with RabbitMQTransport(chosen) as reader, RabbitMQTransport(chosen) as worker:
+
+        async def read(queue: str) -> None:
+            async with reader.consume([queue], lease=LEASE, expires=60.0) as consumer:
+                await (await one(consumer)).settle()
+
+        queues = [f"reply.{number}" for number in range(20)]
+        sending = (worker.publish(publication("1", queue, ttl=60.0)) for queue in queues)
+        await asyncio.gather(*map(read, queues), *sending)
 
 
 async def test_diagnosis_of_a_good_broker(rabbit_server: Any) -> None:

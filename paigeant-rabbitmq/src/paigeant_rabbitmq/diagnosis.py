@@ -82,8 +82,8 @@ def _consumer_timeout(version: tuple[int, ...], settings: RabbitMQSettings) -> F
         return Finding(
             WARNING,
             "consumer timeout",
-            "this version ignores that of a queue: what is not settled after consumer_timeout of the broker (30 minutes "
-            "by default) is given to another worker, too; a state store makes that harmless",
+            "this version ignores that of a queue: what is not settled after consumer_timeout of the broker (30 "
+            "minutes by default) is given to another worker, too; a state store makes that harmless",
             "set consumer_timeout in rabbitmq.conf above the longest activity, or upgrade to 3.12 or newer",
         )
     return Finding(OK, "consumer timeout", f"queues are declared with {settings.consumer_timeout:g} s")

@@ -54,11 +54,12 @@ def _wrong_setting(exc: BaseException, goodbye: tuple[int, str] | None) -> str:
     """What no waiting mends, with its remedy; or nothing."""
     if isinstance(exc, ssl.SSLCertVerificationError):
         return (
-            f"its certificate is not accepted ({getattr(exc, 'verify_message', exc)}); name the authority that signed it in "
-            "PAIGEANT_RABBITMQ_TLS_CA"
+            f"its certificate is not accepted ({getattr(exc, 'verify_message', exc)}); name the authority that signed "
+            "it in PAIGEANT_RABBITMQ_TLS_CA"
         )
     if isinstance(exc, ssl.SSLError):
-        return f"no TLS there ({getattr(exc, 'reason', None) or exc}); use amqp:// in {_SETTING}, or the port of amqps (5671 by default)"
+        reason = getattr(exc, "reason", None) or exc
+        return f"no TLS there ({reason}); use amqp:// in {_SETTING}, or the port of amqps (5671 by default)"
     if isinstance(exc, (amqp.ProbableAuthenticationError, amqp.AuthenticationError)):
         return (
             f"user or password is wrong (ACCESS_REFUSED); correct {_SETTING}, PAIGEANT_RABBITMQ_USERNAME or "

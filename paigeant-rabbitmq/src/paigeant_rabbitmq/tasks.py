@@ -13,8 +13,8 @@ _AGAIN = 0.2
 async def apart(work: Coroutine[Any, Any, T], undo: Callable[[T], Awaitable[None]] | None = None) -> T:
     """Await ``work`` in a task of its own.
 
-    ``asyncio.wait_for``, which the client library uses, loses a cancellation on Python 3.11 if what it waits for ends in
-    the same moment; and the library cancels calls of its own when a connection ends.
+    ``asyncio.wait_for``, which the client library uses, loses a cancellation on Python 3.11 if what it waits for ends
+    in the same moment; and the library cancels calls of its own when a connection ends.
 
     :param undo: takes back a result that nobody is there to take.
     :raises ConnectionError: the library cancelled it.

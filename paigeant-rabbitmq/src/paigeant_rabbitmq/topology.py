@@ -26,8 +26,6 @@ T = TypeVar("T")
 
 NEVER_BY_THE_BROKER = 1_000_000
 """Deliveries after which the broker drops a message. RabbitMQ 4 would after 20; here the core decides."""
-_UNUSED = 7 * 86_400.0
-"""Seconds that a temporary queue outlives the publication it was made for: later ones have a time of their own."""
 _MOST_KNOWN = 10_000
 _LONGEST_NAME = 127
 _LEASE = re.compile(r"current is '[^']*:lease=(?P<seconds>[^']*)'")
@@ -76,7 +74,7 @@ class Topology:
 
     async def ensure_queue(self, name: str, ttl: float | None) -> None:
         """Make the queue if it is missing; one with ``ttl`` only for a while (see T28)."""
-        expires = None if ttl is None else ttl + _UNUSED
+        expires = None if ttl is None else 2 * ttl  # what is published meanwhile has a time of its own
         await self._once(self.queue(name), lambda: self._passive_first(self.queue(name), self._work(expires)))
 
     async def ensure_bucket(self, milliseconds: int) -> None:
@@ -183,8 +181,14 @@ class Topology:
         self._known[entity] = None
 
     async def _passive_first(self, entity: str, arguments: dict[str, Any]) -> None:
-        if await self.find(entity) is None:
+        if await self.find(entity) is not None:
+            return
+        try:
             await self._declare(entity, arguments)
+        except ConfigurationError as exc:
+            made = isinstance(exc.__cause__, ChannelPreconditionFailed)
+            if not made or await self.find(entity) is None:  # somebody else was quicker, with another expiry
+                raise
 
     async def find(self, entity: str) -> tuple[int, int] | None:
         """``(ready messages, consumers)`` of a queue; ``None`` if it does not exist."""
