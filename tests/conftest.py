@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-KEPT = ("PAIGEANT_CONFORMANCE_REPORT", "PAIGEANT_TEST_", "PAIGEANT_RIG_")
-"""Beginnings of the names of variables that are addressed to the tests."""
+KEPT = {"PAIGEANT_CONFORMANCE_REPORT"}
 
 
 def pytest_configure() -> None:
     """Forget settings of the shell: a test sees only those it makes, and signals as on a terminal."""
-    for name in [name for name in os.environ if name.startswith("PAIGEANT_") and not name.startswith(KEPT)]:
+    for name in [name for name in os.environ if name.startswith("PAIGEANT_") and name not in KEPT]:
         del os.environ[name]
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # Inherited from a shell that runs the tests in the background; processes under test must hear Ctrl-C.

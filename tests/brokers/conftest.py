@@ -1,6 +1,6 @@
 """Brokers for the tests of this folder: shared ones for the session, and private ones that a test may kill.
 
-A shared server serves many tests: each takes a namespace of its own. ``PAIGEANT_TEST_REDIS_URL``, ``_NATS_URL`` and
+A shared server serves many tests: each takes a namespace of its own. ``RIG_REDIS_URL``, ``_NATS_URL`` and
 ``_RABBITMQ_URL`` name servers to use instead of the shared ones; private ones are always the rig's.
 
 What uses RabbitMQ is marked ``external_service`` here: no wheel holds it, and the rig takes it from Debian's packages.

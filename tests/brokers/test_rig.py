@@ -179,16 +179,16 @@ def test_rabbitmq_is_controlled(own_rabbit: RabbitServer) -> None:
 
 
 def test_what_cannot_be_had_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PAIGEANT_RIG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("RIG_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Unavailable) as missing:
         versions.RABBIT["rabbitmq-3.10"]()
-    for part in ("apt-get is not installed", str(tmp_path / "cache"), "PAIGEANT_TEST_RABBITMQ_URL=amqp://"):
+    for part in ("apt-get is not installed", str(tmp_path / "cache"), "RIG_RABBITMQ_URL=amqp://"):
         assert part in str(missing.value)
 
 
 def test_the_cache_is_filled_once_and_completely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PAIGEANT_RIG_CACHE", str(tmp_path))
+    monkeypatch.setenv("RIG_CACHE", str(tmp_path))
     calls = []
 
     def broken(root: Path) -> None:
@@ -205,15 +205,15 @@ def test_the_cache_is_filled_once_and_completely(tmp_path: Path, monkeypatch: py
 
 
 def test_the_cache_does_not_depend_on_the_directory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PAIGEANT_RIG_CACHE", "here")
-    with pytest.raises(Unavailable, match="PAIGEANT_RIG_CACHE=here must be an absolute path"):
+    monkeypatch.setenv("RIG_CACHE", "here")
+    with pytest.raises(Unavailable, match="RIG_CACHE=here must be an absolute path"):
         packages.cache()
 
 
 def test_addresses_of_running_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PAIGEANT_TEST_REDIS_URL", raising=False)
+    monkeypatch.delenv("RIG_REDIS_URL", raising=False)
     assert RunningServer.named("redis") is None
-    monkeypatch.setenv("PAIGEANT_TEST_REDIS_URL", "redis://broker.test:6380/2")
+    monkeypatch.setenv("RIG_REDIS_URL", "redis://broker.test:6380/2")
     named = RunningServer.named("redis")
     assert named is not None and (named.host, named.port) == ("broker.test", 6380)
     assert named.environment == {"PAIGEANT_TRANSPORT": "redis", "PAIGEANT_REDIS_URL": "redis://broker.test:6380/2"}

@@ -44,7 +44,7 @@ def test_its_exit_code_is_that_of_the_command() -> None:
 
 
 def test_a_running_server_is_used_instead() -> None:
-    done = rig("redis", "--", sys.executable, "-c", SHOW, PAIGEANT_TEST_REDIS_URL="redis://broker.test/3")
+    done = rig("redis", "--", sys.executable, "-c", SHOW, RIG_REDIS_URL="redis://broker.test/3")
     assert done.stdout.split() == ["redis", "redis://broker.test/3"]
 
 
@@ -54,8 +54,8 @@ def test_no_command() -> None:
 
 
 def test_a_broker_that_cannot_be_had(tmp_path: Path) -> None:
-    done = rig("rabbitmq", "--", "true", PATH=str(tmp_path), PAIGEANT_RIG_CACHE=str(tmp_path / "cache"))
-    assert done.returncode == 1 and "PAIGEANT_TEST_RABBITMQ_URL" in done.stderr and "Traceback" not in done.stderr
+    done = rig("rabbitmq", "--", "true", PATH=str(tmp_path), RIG_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 1 and "RIG_RABBITMQ_URL" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_when_told_to_stop_it_stops_the_command_and_the_broker() -> None:

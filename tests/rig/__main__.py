@@ -1,7 +1,7 @@
 """``python -m rig TRANSPORT -- COMMAND...`` runs a command against a broker that it starts, and stops it again.
 
 ``python -m rig fetch`` brings all programs into the cache, several at a time. TRANSPORT is ``redis``, ``rabbitmq``,
-``nats``, or ``sqlite``, which needs no broker. A server named in ``PAIGEANT_TEST_<TRANSPORT>_URL`` is used instead.
+``nats``, or ``sqlite``, which needs no broker. A server named in ``RIG_<TRANSPORT>_URL`` is used instead.
 """
 
 from __future__ import annotations

@@ -117,6 +117,6 @@ class RunningServer:
 
     @classmethod
     def named(cls, transport: str) -> RunningServer | None:
-        """The one that ``PAIGEANT_TEST_<TRANSPORT>_URL`` names."""
-        url = os.environ.get(f"PAIGEANT_TEST_{transport.upper()}_URL")
+        """The one that ``RIG_<TRANSPORT>_URL`` names."""
+        url = os.environ.get(f"RIG_{transport.upper()}_URL")
         return cls(transport, url) if url else None

@@ -27,10 +27,10 @@ class Installation:
 
 
 def cache() -> Path:
-    """``PAIGEANT_RIG_CACHE``, else ``~/.cache/paigeant-rig``."""
-    path = Path(os.environ.get("PAIGEANT_RIG_CACHE") or Path.home() / ".cache" / "paigeant-rig")
+    """``RIG_CACHE``, else ``~/.cache/paigeant-rig``."""
+    path = Path(os.environ.get("RIG_CACHE") or Path.home() / ".cache" / "paigeant-rig")
     if not path.is_absolute():
-        raise Unavailable(f"PAIGEANT_RIG_CACHE={path} must be an absolute path, for tests change their directory")
+        raise Unavailable(f"RIG_CACHE={path} must be an absolute path, for tests change their directory")
     return path
 
 

@@ -19,9 +19,9 @@ from rig.packages import Installation, Unavailable
 Source: TypeAlias = Callable[[], Installation]
 BOOKWORM, TRIXIE = "bookworm", "trixie"
 NAMED = "start one yourself and name it in {variable}={url}"
-OTHER_REDIS = NAMED.format(variable="PAIGEANT_TEST_REDIS_URL", url="redis://HOST:PORT/0")
-OTHER_NATS = NAMED.format(variable="PAIGEANT_TEST_NATS_URL", url="nats://HOST:PORT")
-OTHER_RABBIT = NAMED.format(variable="PAIGEANT_TEST_RABBITMQ_URL", url="amqp://USER:PASSWORD@HOST:PORT/")
+OTHER_REDIS = NAMED.format(variable="RIG_REDIS_URL", url="redis://HOST:PORT/0")
+OTHER_NATS = NAMED.format(variable="RIG_NATS_URL", url="nats://HOST:PORT")
+OTHER_RABBIT = NAMED.format(variable="RIG_RABBITMQ_URL", url="amqp://USER:PASSWORD@HOST:PORT/")
 
 
 def _from_wheel(distribution: str, what: str, otherwise: str) -> str:
