@@ -30,6 +30,8 @@ log = logging.getLogger("paigeant.rabbitmq")
 LINGER = 0.5
 """Seconds that a message may wait here for a free slot; then others shall have it."""
 _FIRST, _LONGEST = 0.1, 5.0
+_GOODBYE = 1.0
+"""Seconds for a subscription that is being made or ended when the consumer is closed."""
 
 
 class RabbitMQConsumer(Consumer):
@@ -100,6 +102,9 @@ class RabbitMQConsumer(Consumer):
         self._closed = True
         self._wake()
         self._end_grips()
+        self._news.set()
+        if self._tender is not None and self._channel is not None:  # it may be in the middle of a call
+            await asyncio.wait([self._tender], timeout=_GOODBYE)
         await cancel(*(task for task in (self._tender, *self._returning) if task is not None))
 
     # -- what the broker sends
@@ -196,6 +201,7 @@ class RabbitMQConsumer(Consumer):
             since = self._loop.time()
             try:
                 await self._serve(line)
+                return
             except errors.TROUBLE as exc:
                 if self._closed:
                     return
@@ -219,6 +225,8 @@ class RabbitMQConsumer(Consumer):
                 await asyncio.wait([closing], timeout=self._settings.timeout)
                 reason = closing.exception() if closing.done() and not closing.cancelled() else None
                 raise reason or ConnectionError("the connection was lost")
+            if self._closed:
+                return
             await self._adjust(channel)
             await self._news.wait()
             self._news.clear()
