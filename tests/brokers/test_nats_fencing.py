@@ -101,7 +101,8 @@ async def test_what_arrived_while_the_process_stood_still_is_not_taken_for_fresh
         await transport.publish(work(1))
         time.sleep(LEASE * 1.5)
         delivery = await waiting
-        assert delivery.deliveries == 2
+        assert delivery.deliveries is not None
+        assert delivery.deliveries > 1
         await delivery.settle()
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 from typing import Any
 
 from nats.aio.msg import Msg
 
-from paigeant.errors import BackendUnavailable, ConfigurationError
+from paigeant.errors import BackendError, BackendUnavailable, ConfigurationError
 from paigeant.model.message import Message, QueueStats
 
 from .api import SECOND
@@ -33,7 +34,8 @@ class Queues:
 
         :raises ConfigurationError: the queue has another lease.
         """
-        found = await self._consumer(queue) or await self._make(queue, lease, expires)
+        found = None if expires is not None else await self._consumer(queue)  # a reply queue is new, as a rule
+        found = found or await self._make(queue, lease, expires)
         stored = number(found.get("config", {}).get("ack_wait")) / SECOND
         if abs(stored - lease) > 1e-6:
             raise ConfigurationError(
@@ -56,6 +58,7 @@ class Queues:
         }
         if expires is not None:
             config["inactive_threshold"] = int(max(expires, 1.0) * SECOND)
+            config["mem_storage"] = True  # its messages are in the stream; who owns them need not outlive the server
         operation = f"CONSUMER.DURABLE.CREATE.{names.queues}.{queue_token(queue)}"
         body = {"stream_name": names.queues, "action": "create", "config": config}
         try:
@@ -66,6 +69,12 @@ class Queues:
             if exc.code == STREAM_NOT_FOUND:
                 session.mend()
             raise session.api.mapped(exc) from exc
+
+    async def forget(self, queue: str) -> None:
+        """Remove the consumer of a reply queue; its messages stay for their ``ttl``."""
+        names = self._session.names
+        with contextlib.suppress(BackendError, Refusal):
+            await self._session.api.call(f"CONSUMER.DELETE.{names.queues}.{queue_token(queue)}", write=True)
 
     async def _consumer(self, queue: str) -> dict[str, Any] | None:
         return await self._session.api.find(f"CONSUMER.INFO.{self._session.names.queues}.{queue_token(queue)}")

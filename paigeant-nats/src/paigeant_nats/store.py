@@ -22,6 +22,7 @@ from .values import OVERHEAD, Stored
 from .watches import Watches
 
 _POLL = 5.0
+_PAUSE = 0.5
 _ATTEMPTS = 50
 
 
@@ -156,27 +157,25 @@ class NatsStore(StateStore):
         """See ``StateStore.watch``. Waits through an outage."""
         await self._use()
         check_key(key)
-        async with self._watches.watching(key) as changed:
-            first, seen = True, None
+        async with self._watches.watching(key) as watcher:
+            first, seen, newest = True, None, 0
             while True:
-                changed.clear()
-                pause = _POLL
+                stored, pause = watcher.take(), _POLL
                 try:
                     await self._watches.listen(key)
-                    stored = await self._entries.read(key)
+                    if stored is None or stored.revision < newest:  # what was told may be late
+                        stored = await self._entries.read(key)
                 except BackendUnavailable:
-                    pause = 0.5
-                else:
-                    entry = self._entry(key, stored)
-                    if stored.end is not None and entry is not None:
-                        pause = min(pause, max(0.01, stored.end - self._session.clock()))
-                    if first or entry != seen:
-                        first, seen = False, entry
-                        yield entry
-                        continue
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await changed.wait()
+                    await watcher.wait(_PAUSE)
+                    continue
+                newest = stored.revision
+                entry = self._entry(key, stored)
+                if entry is not None and stored.end is not None:
+                    pause = min(pause, max(0.01, stored.end - self._session.clock()))
+                if first or entry != seen:
+                    first, seen = False, entry
+                    yield entry
+                await watcher.wait(pause)
 
     async def diagnose(self) -> list[Finding]:
         """See ``StateStore.diagnose``."""

@@ -76,7 +76,7 @@ def state_stream(names: Names, settings: NatsSettings, version: Version) -> dict
         "retention": "limits",
         "discard": "new",
         "max_msgs_per_subject": 1,
-        "republish": {"src": f"{names.prefix}.e.>", "dest": f"{names.prefix}.w.>", "headers_only": True},
+        "republish": {"src": f"{names.prefix}.e.>", "dest": f"{names.prefix}.w.>"},
     }
     return wanted | _common(settings, version)
 

@@ -100,8 +100,8 @@ class NatsTransport(Transport):
     ) -> AsyncGenerator[Consumer]:
         """See ``Transport.consume``; leaving the context gives back what was not settled.
 
-        With ``expires`` the consumer on the server goes after that time without one here. Its messages stay
-        for their ``ttl``.
+        With ``expires`` the consumer on the server goes with the one here; if that dies, after that time. The
+        messages stay for their ``ttl``.
         """
         self._session.link.check()
         names = list(dict.fromkeys(queues))
@@ -119,7 +119,11 @@ class NatsTransport(Transport):
             yield consumer
         finally:
             self._consumers.discard(consumer)
-            await see_through(consumer.close())
+            await see_through(self._leave(consumer, names if expires is not None else []))
+
+    async def _leave(self, consumer: NatsConsumer, replies: Collection[str]) -> None:
+        await consumer.close()
+        await asyncio.gather(*map(self._queues.forget, replies))
 
     async def renew(self, tokens: Collection[str]) -> set[str]:
         """See ``Transport.renew``. Only the process that received a delivery may renew it."""
