@@ -18,9 +18,11 @@ from paigeant import (
     ResultOf,
     ResultTimeout,
     StoreRequired,
+    Worker,
     WorkflowNotFound,
     activity,
 )
+from paigeant.builtin.inmemory.transport import InMemoryTransport
 from paigeant.errors import BackendClosed, MessageTooLarge
 from paigeant.runtime.inbox import Inbox
 from paigeant.state.ids import BranchKeys
@@ -368,3 +370,21 @@ async def test_who_waits_learns_that_the_transport_was_closed(storeless: Bed) ->
         await waiting
     await client.close()
     await storeless.transport.connect()
+
+
+class Storeless(InMemoryTransport):
+    """A transport that brings no store."""
+
+    def state_store(self) -> None:  # type: ignore[override]
+        return
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+async def test_a_transport_without_a_store_says_which_to_pair_it_with(
+    chosen: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if chosen:
+        monkeypatch.setenv("PAIGEANT_STATE_STORE", "none")
+    async with Storeless("inmemory://storeless") as transport, Worker(transport, [echo]):
+        pass
+    assert ("set PAIGEANT_STATE_STORE: sqlite" in caplog.text) is not chosen

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("paigeant.rabbitmq")
 
-_told: list[bool] = []
-"""Not empty once this process was told to pair it with a state store."""
-
 
 class _Session:
     """What one connect opened: a connection that publishes, and when it is first needed, one that receives.
@@ -185,8 +182,8 @@ class RabbitMQTransport(Transport):
         )
 
     def state_store(self) -> None:
-        """RabbitMQ has none. Said once per process, unless the configuration names another."""
-        _tell_to_pair()
+        """RabbitMQ has none; see the page of this transport for which to pair it with."""
+        return
 
     async def diagnose(self) -> list[Finding]:
         """See ``Transport.diagnose``."""
@@ -206,16 +203,3 @@ class RabbitMQTransport(Transport):
         if self._session is None:
             raise BackendClosed("the RabbitMQ transport is not connected")
         return self._session
-
-
-def _tell_to_pair() -> None:
-    if _told:
-        return
-    _told.append(True)
-    from paigeant.plugins import CoreSettings
-
-    from .diagnosis import PAIR, PAIRING
-
-    with contextlib.suppress(ConfigurationError):  # wrong settings are the core's to tell
-        if CoreSettings().state_store is None:
-            log.warning("%s; unless a store is passed in code, set %s", PAIRING, PAIR)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..errors import PaigeantError
 from ..model.finding import Finding, Severity
+from ..runtime.environment import PAIRING, WITHOUT
 from .keycheck import check_keys
 
 if TYPE_CHECKING:
@@ -23,12 +24,6 @@ PATIENCE: Final = 15.0
 """Seconds that each part has to answer."""
 _SMALL_SKEW, _LARGE_SKEW = 1.0, 30.0
 """Seconds between this clock and the store's: not worth a word; too many."""
-
-_PAIRING = (
-    "set PAIGEANT_STATE_STORE: sqlite serves one machine, redis://HOST:6379 or nats://HOST:4222 serve any number "
-    '(pip install "paigeant[redis]" or "paigeant[nats]"); or set it to none, if it is meant so'
-)
-_WITHOUT = "a message is then all there is of its workflow: no forks, waits, durable steps, cancelling or status"
 
 
 @dataclass
@@ -185,8 +180,8 @@ def check_limits(transport: Transport, largest: int, mode: str) -> Finding:
 
 def _no_store(*, chosen: bool) -> Finding:
     if chosen:
-        return Finding(Severity.NOTE, "store", f"none, as configured; {_WITHOUT}")
-    return Finding(Severity.WARNING, "store", f"this transport brings none, and none is set; {_WITHOUT}", _PAIRING)
+        return Finding(Severity.NOTE, "store", f"none, as configured; {WITHOUT}")
+    return Finding(Severity.WARNING, "store", f"this transport brings none, and none is set; {WITHOUT}", PAIRING)
 
 
 def _mode(mode: str, store: str) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -25,7 +26,15 @@ if TYPE_CHECKING:
     from ..plugins.settings import CoreSettings
 
 Mode: TypeAlias = Literal["shared", "separate", "none"]
+log = logging.getLogger("paigeant.runtime")
+
 NO_STORE = "none"
+PAIRING = (
+    "set PAIGEANT_STATE_STORE: sqlite serves one machine, redis://HOST:6379 or nats://HOST:4222 serve any number "
+    '(pip install "paigeant[redis]" or "paigeant[nats]"); or set it to none, if it is meant so'
+)
+"""What to do about a transport without a store."""
+WITHOUT = "a message is then all there is of its workflow: no forks, waits, durable steps, cancelling or status"
 
 
 @dataclass
@@ -162,6 +171,10 @@ class Session:
         else:
             store = registry.state_store(configured, namespace=self._transport.namespace)
         if store is None:
+            if configured is None:
+                log.warning(
+                    "%s brings no state store, and none is set; %s; %s", type(self._transport).__name__, WITHOUT, PAIRING
+                )
             return None, "none"
         if store is own:
             return store, "shared" if self._transport.capabilities.atomic_writes else "separate"
