@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from rig.proxy import Proxy
+from rig.rabbit import RabbitServer
 from rig.server import Server
 
 from .places import LONGEST
@@ -50,9 +51,22 @@ def outages(server: Server) -> Callable[[Storm], Awaitable[None]]:
             async with storm.dispatching():
                 await storm.victim()
                 await asyncio.to_thread(server.kill)
-                await asyncio.to_thread(server.start)
+                await asyncio.to_thread(_start, storm, server)
 
     return outage
+
+
+LEADERLESS = (
+    "[ra:trigger_election(S) || Q <- rabbit_amqqueue:list(), S <- [amqqueue:get_pid(Q)], element(1, ra:members(S, 3000)) =/= ok]."
+)
+
+
+def _start(storm: Storm, server: Server) -> None:
+    """RabbitMQ on one node may come back with a quorum queue that never elects itself (rabbitmq-server 10070): then
+    an operator must ask for the election, and so does this one."""
+    server.start()
+    if isinstance(server, RabbitServer):
+        storm.report.elections += server.control("eval", LEADERLESS).count("ok")
 
 
 def cuts(proxy: Proxy) -> Callable[[Storm], Awaitable[None]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from urllib.request import urlopen
@@ -36,7 +36,7 @@ class Place:
 
     :param environment: settings for whoever works here.
     :param server: the broker, for who breaks it.
-    :param remaining: messages that the broker itself counts, where the transport cannot count all.
+    :param remaining: messages of a namespace that the broker itself counts, where the transport cannot count all.
     :param connections: client connections that the broker itself counts.
     """
 
@@ -45,8 +45,8 @@ class Place:
     server: Any
     environment: Mapping[str, str]
     version: str
-    remaining: Callable[[], int] = field(default=lambda: 0)
-    connections: Callable[[], int] = field(default=lambda: 0)
+    remaining: Callable[[str], int] = lambda _namespace: 0
+    connections: Callable[[], int] = lambda: 0
 
     def moved(self, port: int) -> Place:
         """The same, reached through another port."""
@@ -77,13 +77,15 @@ def place(broker: str, store: Store, server: Server, directory: Path, *, beside:
     )
 
 
-def _counts(server: Server) -> dict[str, Callable[[], int]]:
+def _counts(server: Server) -> dict[str, Callable[..., int]]:
     if isinstance(server, RedisServer):
         return {"connections": lambda: _redis_connections(server)}
     if isinstance(server, RabbitServer):
         return {
             "connections": lambda: len(_rabbit(server, "list_connections", "pid")),
-            "remaining": lambda: sum(queue["messages"] for queue in _rabbit(server, "list_queues", "messages")),
+            "remaining": lambda namespace: sum(
+                queue["messages"] for queue in _rabbit(server, "list_queues", "name", "messages") if namespace in queue["name"]
+            ),
         }
     if isinstance(server, NatsServer):
         return {"connections": lambda: _nats_connections(server)}

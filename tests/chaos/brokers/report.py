@@ -25,6 +25,7 @@ class Report:
     :param repeated: bodies that ran although that step of that workflow had run before.
     :param ended_again: workflows that ended more than once: only without a store.
     :param dispatched_again: dispatches that were repeated with the same id, as their outcome was unknown.
+    :param elections: quorum queues that had to be told to elect a leader after the broker came back.
     :param asked_again: questions for an outcome that were repeated, as the backend did not answer.
     """
 
@@ -40,6 +41,7 @@ class Report:
     ended_again: int = 0
     dispatched_again: int = 0
     asked_again: int = 0
+    elections: int = 0
     seconds: float = 0.0
 
     def __str__(self) -> str:

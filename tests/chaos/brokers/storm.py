@@ -18,9 +18,9 @@ from .app import STEPS, expected, itinerary
 from .fleet import Fleet, WorkerProcess
 from .ledger import Ledger
 from .places import Place
-from .report import Report
+from .report import PROOF, Report
 
-PATIENCE = 150.0
+PATIENCE = 150.0 if PROOF else 60.0
 """Seconds for anything that must happen: reached only by a test that fails."""
 TROUBLE = (BackendUnavailable, OutcomeUnknown)
 
@@ -177,7 +177,7 @@ class Storm:
         stats = (await self.transport.queues()).values()
         if any(each.ready or each.in_flight or each.delayed for each in stats):
             return False
-        return await asyncio.to_thread(self.place.remaining) == 0
+        return await asyncio.to_thread(self.place.remaining, self.transport.namespace) == 0
 
     async def _check_what_is_left(self) -> None:
         """The broker's own view, when all who worked there are gone."""
