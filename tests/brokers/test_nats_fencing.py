@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -93,17 +94,31 @@ async def test_a_heartbeat_confirmed_too_late_is_no_renewal(transport: NatsTrans
         assert await transport.renew([delivery.lease_token]) == {delivery.lease_token}
 
 
-async def test_what_arrived_while_the_process_stood_still_is_not_taken_for_fresh(transport: NatsTransport) -> None:
-    """The lease is counted from the last turn of the loop before the message was read."""
+async def test_what_arrived_while_the_process_stood_still_is_not_taken_for_fresh(
+    transport: NatsTransport, nats_server: Any
+) -> None:
+    """The lease is counted from a turn of the loop before the standstill."""
+    published, stood = threading.Event(), threading.Event()
+
+    async def publish() -> None:
+        async with NatsTransport(NatsSettings(url=nats_server.url, namespace=transport.namespace)) as other:
+            stood.wait(10)
+            await other.publish(work(1))
+            published.set()
+
     async with transport.consume(["work"], lease=LEASE) as consumer:
         waiting = asyncio.create_task(one(consumer))
-        await asyncio.sleep(0.3)
-        await transport.publish(work(1))
+        thread = threading.Thread(target=lambda: asyncio.run(publish()))
+        thread.start()
+        await asyncio.sleep(0.5)
+        stood.set()
+        published.wait(10)  # as SIGSTOP would: from before it is sent ...
         time.sleep(LEASE * 1.5)
         delivery = await waiting
         assert delivery.deliveries is not None
         assert delivery.deliveries > 1
         await delivery.settle()
+        thread.join()
 
 
 async def test_of_two_owners_one_settles_atomically(nats_server: Any) -> None:
@@ -184,6 +199,22 @@ async def test_a_busy_queue_gets_all_slots_beside_idle_ones(transport: NatsTrans
             if found == 100:
                 break
         assert found == 100
+
+
+async def test_a_queue_that_was_empty_is_served_beside_one_that_never_is(transport: NatsTransport) -> None:
+    async with transport.consume(["busy", "rare"], lease=30) as consumer:
+        waiting = asyncio.create_task(consumer.receive(1))
+        await asyncio.sleep(0.2)  # both were found empty
+        await transport.publish(*(work(n, "busy") for n in range(60)))
+        await (await waiting)[0].settle()
+        for turn in range(3):  # what waited for it at the server is used up by the first
+            await transport.publish(work(f"rare-{turn}", "rare"))
+            seen: list[str] = []
+            for _ in range(12):
+                delivery = await one(consumer)
+                seen.append(delivery.queue)
+                await delivery.settle()
+            assert "rare" in seen
 
 
 async def test_the_lease_is_kept_on_the_server(transport: NatsTransport) -> None:
