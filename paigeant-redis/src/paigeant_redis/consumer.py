@@ -160,7 +160,7 @@ class RedisConsumer(Consumer):
         server = self._server
         parts = iter(found)
         return [
-            RedisDelivery(server, queue.decode(), lease.decode(), read_message(lease, data))
+            RedisDelivery(server, queue.decode(), lease.decode(), read_message(lease.partition(b" ")[0], data))
             for queue, lease, data in zip(parts, parts, parts, strict=True)
         ]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from paigeant.errors import BackendCorrupt, ConfigurationError, MessageTooLarge
@@ -161,7 +162,16 @@ def _check_bytes(data: object, limit: int, what: str, name: str) -> None:
         )
 
 
-@lru_cache(256)  # most messages have the same few headers
-def _headers(text: bytes) -> dict[str, str]:
+def _headers(text: bytes) -> Mapping[str, str]:
+    return _few_headers(text) if len(text) <= _FEW else _read_headers(text)
+
+
+def _read_headers(text: bytes) -> Mapping[str, str]:
     pairs: list[tuple[object, object]] = json.loads(text, object_pairs_hook=list)
-    return {name: value for name, value in pairs if isinstance(name, str) and isinstance(value, str)}
+    found = {name: value for name, value in pairs if isinstance(name, str) and isinstance(value, str)}
+    return MappingProxyType(found)  # many messages share it
+
+
+_FEW: Final = 512
+"""Bytes of headers worth remembering: a foreigner's may be as long as a message."""
+_few_headers = lru_cache(256)(_read_headers)  # most messages have the same few headers

@@ -82,10 +82,12 @@ class Server:
         if self._closed:
             return
         self._closed = True
-        await self.watches.close()
-        await self._changes.close()
-        await self._reads.close()
-        await self.wire.close()
+        try:
+            await self.watches.close()
+            await self._changes.close()
+            await self._reads.close()
+        finally:  # cancelled, too: nobody could close the connection later
+            await self.wire.close()
 
     def check(self) -> None:
         """Refuse another event loop: it would share a connection unawares.

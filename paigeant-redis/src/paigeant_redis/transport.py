@@ -113,6 +113,8 @@ class RedisTransport(Transport):
     async def peek(self, queue: str, limit: int = 100) -> list[Message]:
         """See ``Transport.peek``; shows ready messages."""
         server = self._link.server()
+        if limit < 1:
+            return []
         found: Reply = await server.run(server.scripts.queues, "peek", queue, limit, changes=False)
         return [read_message(b"", data) for data in found]
 

@@ -120,6 +120,8 @@ class Watches:
         while True:
             async with asyncio.timeout(_PING + self._server.settings.timeout):
                 told: Reply = await connection.read_response(disable_decoding=True)
+            if told == b"PONG":  # a sign of life, while nothing is subscribed to
+                continue
             kind: bytes = told[0]
             key = told[1].decode()[start:] if told[1] else ""
             if kind.endswith(b"message"):

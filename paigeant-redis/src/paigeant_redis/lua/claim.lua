@@ -51,8 +51,8 @@ local function move_due(queue)
   local waiting = P .. ':d:' .. queue
   local due = call('ZRANGEBYSCORE', waiting, '-inf', number(now), 'LIMIT', 0, left)
   for _, member in ipairs(due) do
-    call('ZREM', waiting, member)
     call('XADD', P .. ':q:' .. queue, '*', 'm', string.sub(member, 17))
+    call('ZREM', waiting, member) -- last: if the stream is not ours, nothing is lost
   end
 end
 
@@ -84,20 +84,28 @@ local function leave_word(queue)
   end
 end
 
-for i = 5, #ARGV do
-  local queue = ARGV[i]
+local function take(queue)
+  local leases = P .. ':l:' .. queue
+  local ends = number(now + lease_of(queue))
+  take_back(queue, leases, ends)
   if left > 0 then
-    local leases = P .. ':l:' .. queue
-    local ends = number(now + lease_of(queue))
-    take_back(queue, leases, ends)
-    if left > 0 then
-      move_due(queue)
-      take_new(queue, leases, ends)
-    end
+    move_due(queue)
+    take_new(queue, leases, ends)
   end
 end
-local found = #out > 1
-for i = 5, #ARGV do
-  if found then leave_word(ARGV[i]) else next_change(ARGV[i]) end
+
+-- A queue whose keys somebody damaged must not cost the others what was leased from them: it is told of when
+-- there is nothing else.
+local trouble
+local function attempt(step, queue)
+  local ok, err = pcall(step, queue)
+  if not ok then trouble = type(err) == 'table' and err or redis.error_reply(tostring(err)) end
 end
+
+for i = 5, #ARGV do
+  if left > 0 then attempt(take, ARGV[i]) end
+end
+local found = #out > 1
+for i = 5, #ARGV do attempt(found and leave_word or next_change, ARGV[i]) end
+if trouble and not found then return trouble end
 return out

@@ -70,9 +70,10 @@ local function count(key, low, high) return call('ZCOUNT', key, low, high) end
 
 -- ARGV: queues, or none for all. Answers, per queue: name, ready, in flight, delayed, consumers.
 function asked.stats()
-  local names, answers, time = {unpack(ARGV, 2)}, {}, number(now)
-  if #names == 0 then names = call('HKEYS', P .. ':queues') end
-  for _, queue in ipairs(names) do
+  local names, first, answers, time = ARGV, 2, {}, number(now)
+  if #ARGV == 1 then names, first = call('HKEYS', P .. ':queues'), 1 end
+  for i = first, #names do
+    local queue = names[i]
     local leases, waiting = P .. ':l:' .. queue, P .. ':d:' .. queue
     local held = count(leases, '(' .. time, '+inf')
     answers[#answers + 1] = {
@@ -84,10 +85,13 @@ function asked.stats()
 end
 
 local function undelivered(stream, limit)
-  local groups = redis.pcall('XINFO', 'GROUPS', stream)
-  if groups.err or not groups[1] then return {} end
-  local last
-  for i = 1, #groups[1], 2 do if groups[1][i] == 'last-delivered-id' then last = groups[1][i + 1] end end
+  local groups, last = redis.pcall('XINFO', 'GROUPS', stream), '0-0'
+  if groups.err then return {} end
+  for _, group in ipairs(groups) do -- others may have made groups of their own
+    local facts = {}
+    for i = 1, #group, 2 do facts[group[i]] = group[i + 1] end
+    if facts.name == 'w' then last = facts['last-delivered-id'] end
+  end
   return call('XRANGE', stream, '(' .. last, '+', 'COUNT', limit)
 end
 

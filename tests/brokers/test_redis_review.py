@@ -1,0 +1,167 @@
+"""Redis under hostile conditions: foreigners in the keys, cancelled closing, watchers that come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+import redis.asyncio as bare
+
+import paigeant_redis.layout as layout
+import paigeant_redis.watches as watches_module
+from paigeant.errors import BackendError
+from paigeant.model.message import Message, Publication
+from paigeant_redis.layout import read_message
+from paigeant_redis.settings import RedisSettings
+from paigeant_redis.transport import RedisTransport
+from rig.brokers import RedisServer
+
+PATIENCE = 20.0
+
+
+@pytest.fixture
+def namespace() -> str:
+    return f"t-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def settings(redis_server: Any, namespace: str) -> RedisSettings:
+    return RedisSettings(url=redis_server.url, namespace=namespace)
+
+
+def publication(number: int | str, queue: str = "work", **more: Any) -> Publication:
+    return Publication(queue, Message(f"m-{number}", b"body"), **more)
+
+
+async def test_watchers_hear_at_once_after_all_others_have_left(
+    settings: RedisSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watches_module, "_PING", 0.05)
+    async with RedisTransport(settings) as transport, RedisTransport(settings) as other:
+        store = transport.state_store()
+        async with aclosing(store.watch("a")) as changes:
+            await anext(changes)
+        await asyncio.sleep(0.3)  # a sign of life is asked of the server meanwhile
+        async with aclosing(store.watch("b")) as changes, asyncio.timeout(PATIENCE):
+            await anext(changes)
+            server = transport._link.server()
+            while "b" not in server.watches._standing:
+                assert server.watches._task is not None and not server.watches._task.done()
+                await asyncio.sleep(0.01)
+            await other.state_store().put("b", b"1")
+            entry = await anext(changes)
+        assert entry is not None and entry.value == b"1"
+
+
+async def test_ten_thousand_queues_are_counted(settings: RedisSettings) -> None:
+    names = [f"q{number}" for number in range(10_000)]
+    async with RedisTransport(settings) as transport:
+        await transport.publish(*(publication(1, name) for name in names))
+        assert len(await transport.queues(*names)) == 10_000
+        assert len(await transport.queues()) == 10_000
+
+
+async def test_closing_that_is_cancelled_hangs_up(own_redis: RedisServer) -> None:
+    transport = RedisTransport(RedisSettings(url=own_redis.url, timeout=30.0))
+    await transport.connect()
+    before = asyncio.all_tasks()
+    own_redis.pause()
+    try:
+        publishing = asyncio.ensure_future(transport.publish(publication(1)))
+        await asyncio.sleep(0.1)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await transport.disconnect()
+        with pytest.raises(BackendError):
+            async with asyncio.timeout(PATIENCE):
+                await publishing
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() & before == {asyncio.current_task()}
+    finally:
+        own_redis.resume()
+
+
+async def test_a_delayed_message_outlives_a_queue_that_a_foreigner_replaced(settings: RedisSettings) -> None:
+    prefix = f"{{paigeant:{settings.namespace}}}"
+    client = bare.Redis.from_url(settings.url or "")
+    async with RedisTransport(settings) as transport, transport.consume(["work"], lease=30.0) as consumer:
+        await transport.publish(publication(1, delay=0.05))
+        await client.delete(f"{prefix}:q:work")
+        await client.set(f"{prefix}:q:work", "foreign")
+        await asyncio.sleep(0.1)
+        with pytest.raises(BackendError, match="not ours"):
+            async with asyncio.timeout(PATIENCE):
+                await consumer.receive(1)
+        await client.delete(f"{prefix}:q:work")
+        async with asyncio.timeout(PATIENCE):
+            (delivery,) = await consumer.receive(1)
+        assert delivery.message.id == "m-1"
+    await client.aclose()
+
+
+async def test_one_damaged_queue_costs_the_others_no_delivery(settings: RedisSettings) -> None:
+    prefix = f"{{paigeant:{settings.namespace}}}"
+    client = bare.Redis.from_url(settings.url or "")
+    async with RedisTransport(settings) as transport, transport.consume(["a", "b"], lease=30.0) as consumer:
+        await client.set(f"{prefix}:l:b", "foreign")
+        await transport.publish(publication(1, "a"))
+        received = []
+        for _ in range(3):
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    received += await consumer.receive(10)
+            except BackendError as exc:
+                assert "not ours" in str(exc)
+        assert [delivery.message.id for delivery in received] == ["m-1"]
+        assert received[0].deliveries == 1
+    await client.aclose()
+
+
+async def test_a_foreign_group_does_not_mislead_purge_and_peek(settings: RedisSettings) -> None:
+    stream = f"{{paigeant:{settings.namespace}}}:q:work"
+    client = bare.Redis.from_url(settings.url or "")
+    async with RedisTransport(settings) as transport, transport.consume(["work"], lease=30.0) as consumer:
+        await transport.publish(publication(1))
+        await client.xgroup_create(stream, "audit", "0")  # sorts before ours
+        (delivery,) = await consumer.receive(1)
+        assert await transport.peek("work") == []
+        assert await transport.purge("work") == 0
+        await delivery.release()
+        async with asyncio.timeout(PATIENCE):
+            assert [again.message.id for again in await consumer.receive(1)] == ["m-1"]
+    await client.aclose()
+
+
+async def test_a_foreign_message_keeps_its_id(settings: RedisSettings) -> None:
+    stream = f"{{paigeant:{settings.namespace}}}:q:work"
+    client = bare.Redis.from_url(settings.url or "")
+    async with RedisTransport(settings) as transport, transport.consume(["work"], lease=30.0) as consumer:
+        entry = await client.xadd(stream, {"m": b"\xff\xfe garbage"})
+        ids = set()
+        for _ in range(2):
+            async with asyncio.timeout(PATIENCE):
+                (delivery,) = await consumer.receive(1)
+            ids.add(delivery.message.id)
+            await delivery.release()
+        assert ids == {entry.decode()}
+    await client.aclose()
+
+
+async def test_peek_at_nothing(settings: RedisSettings) -> None:
+    async with RedisTransport(settings) as transport:
+        await transport.publish(publication(1))
+        assert await transport.peek("work", 0) == []
+
+
+def test_messages_share_no_headers_that_can_be_changed_and_large_ones_are_not_kept() -> None:
+    data = b'id\n{"k":"v"}\nbody'
+    first: Any = read_message(b"1-1", data).headers
+    with pytest.raises(TypeError):
+        first["k"] = "x"
+    assert read_message(b"1-2", data).headers == {"k": "v"}
+    layout._few_headers.cache_clear()
+    assert len(read_message(b"1-3", b'id\n{"k":"' + b"v" * 100_000 + b'"}\nbody').headers["k"]) == 100_000
+    assert layout._few_headers.cache_info().currsize == 0
