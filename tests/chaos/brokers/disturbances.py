@@ -6,7 +6,9 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+from rig.clusters import Cluster
 from rig.proxy import Proxy
 from rig.rabbit import RabbitServer
 from rig.server import Server
@@ -16,6 +18,13 @@ from .storm import Storm
 
 EVERY = 1.0
 """Seconds from kill to kill."""
+
+
+async def nothing(storm: Storm) -> None:
+    """Only dispatches."""
+    for _ in range(storm.report.strikes):
+        async with storm.dispatching():
+            pass
 
 
 async def kills(storm: Storm) -> None:
@@ -57,7 +66,8 @@ def outages(server: Server) -> Callable[[Storm], Awaitable[None]]:
 
 
 LEADERLESS = (
-    "[ra:trigger_election(S) || Q <- rabbit_amqqueue:list(), S <- [amqqueue:get_pid(Q)], element(1, ra:members(S, 3000)) =/= ok]."
+    "[ra:trigger_election(S) || Q <- rabbit_amqqueue:list(), S <- [amqqueue:get_pid(Q)],"
+    " element(1, ra:members(S, 3000)) =/= ok]."
 )
 
 
@@ -92,8 +102,28 @@ def wipes(server: Server) -> Callable[[Storm], Awaitable[None]]:
         for _ in range(storm.report.strikes):
             async with storm.dispatching():
                 await storm.victim()
+                await storm.eventually(storm.backlog, "messages in the broker")
                 await asyncio.to_thread(server.kill)
                 server.wipe()
                 await asyncio.to_thread(server.start)
 
     return wipe
+
+
+def leader_kills(cluster: Cluster[Any], leader: Callable[[], Server]) -> Callable[[Storm], Awaitable[None]]:
+    """``kill -9`` the node that leads, in the middle of steps; it comes back when another leads.
+
+    :param leader: the node that leads now; raises ``BrokerError`` while none does.
+    """
+
+    async def kill(storm: Storm) -> None:
+        for _ in range(storm.report.strikes):
+            async with storm.dispatching():
+                await storm.victim()
+                struck = await asyncio.to_thread(leader)
+                await asyncio.to_thread(cluster.kill, struck)
+                await asyncio.to_thread(cluster.eventually, lambda: bool(leader()), "led again")
+                await storm.progress()
+                await asyncio.to_thread(struck.start)
+
+    return kill

@@ -84,7 +84,9 @@ def _counts(server: Server) -> dict[str, Callable[..., int]]:
         return {
             "connections": lambda: len(_rabbit(server, "list_connections", "pid")),
             "remaining": lambda namespace: sum(
-                queue["messages"] for queue in _rabbit(server, "list_queues", "name", "messages") if namespace in queue["name"]
+                queue["messages"]
+                for queue in _rabbit(server, "list_queues", "name", "messages")
+                if namespace in queue["name"]
             ),
         }
     if isinstance(server, NatsServer):

@@ -1,4 +1,4 @@
-"""Figures of storms: one file each under ``build/proof``, one table of them all: ``python -m tests.chaos.brokers.report``."""
+"""Figures of storms: a file each under ``build/proof``, and all of them by ``python -m tests.chaos.brokers.report``."""
 
 from __future__ import annotations
 

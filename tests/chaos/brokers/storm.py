@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count, islice
-from pathlib import Path
 
 from paigeant import Outcome, WorkflowClient, WorkflowDispatcher, get_transport
 from paigeant.abc import Transport
@@ -40,15 +39,23 @@ class Storm:
         self._outcomes: dict[str, asyncio.Task[Outcome]] = {}
 
     @property
+    def namespace(self) -> str:
+        return self.place.environment["PAIGEANT_NAMESPACE"]
+
+    @property
     def stored(self) -> bool:
         return self.place.store != "none"
 
-    async def run(self, disturb: Callable[[Storm], Awaitable[None]]) -> None:
-        """Everything, from the first dispatch to the last check."""
+    async def run(self, disturb: Callable[[Storm], Awaitable[None]], *, warm: bool = True) -> None:
+        """Everything, from the first dispatch to the last check.
+
+        :param warm: wait until every worker serves.
+        """
         before, began = asyncio.all_tasks(), time.monotonic()
         self.fleet.start()
         async with self._driver() as self.transport:
-            await self._everybody_serves()
+            if warm:
+                await self._everybody_serves()
             await disturb(self)
             await self._all_ended()
             self.report.seconds = time.monotonic() - began
@@ -105,6 +112,20 @@ class Storm:
 
         await self.eventually(look, "a worker at work")
         return found[0]
+
+    async def progress(self) -> None:
+        """Wait until steps begin that had not begun yet."""
+        started = self.ledger.started
+        await self.eventually(lambda: self.ledger.started > started or self.finished, "progress")
+
+    async def backlog(self) -> bool:
+        """More than one message is there for the taking."""
+        return sum(each.ready for each in (await self.transport.queues()).values()) > 1
+
+    @property
+    def finished(self) -> bool:
+        """All that was dispatched has ended."""
+        return all(task.done() for task in self._outcomes.values())
 
     async def eventually(self, true: Callable[[], bool] | Callable[[], Awaitable[bool]], what: str) -> None:
         """Wait for what no event tells of."""
@@ -177,7 +198,7 @@ class Storm:
         stats = (await self.transport.queues()).values()
         if any(each.ready or each.in_flight or each.delayed for each in stats):
             return False
-        return await asyncio.to_thread(self.place.remaining, self.transport.namespace) == 0
+        return await asyncio.to_thread(self.place.remaining, self.namespace) == 0
 
     async def _check_what_is_left(self) -> None:
         """The broker's own view, when all who worked there are gone."""
@@ -194,7 +215,9 @@ class Storm:
 
     async def _state(self) -> str:
         try:
-            queues = {name: each for name, each in (await self.transport.queues()).items() if each.ready or each.in_flight}
+            queues = {
+                name: each for name, each in (await self.transport.queues()).items() if each.ready or each.in_flight
+            }
         except TROUBLE as exc:
             queues = {"?": exc}  # type: ignore[dict-item]
         return f"queues {queues}; workers said:\n{self.fleet.said()}"
@@ -205,15 +228,3 @@ class Storm:
         report.repeated = runs.total() - len(runs)
         report.ended_again = sum(len(ends) - 1 for ends in self.ledger.ends.values())
         report.publish()
-
-
-def make_storm(
-    place: Place, directory: Path, *, name: str, workflows: int, strikes: int, seed: int, workers: int
-) -> Storm:
-    """:param directory: for the ledger and the workers' log."""
-    print(f"{name}: PROOF_SEED={seed}")
-    chance = random.Random(seed)
-    ledger = Ledger(Path(place.environment["STORM_LEDGER"]))
-    fleet = Fleet(workers, directory, place.environment, ledger, chance)
-    report = Report(name, place.broker, place.version, place.store, seed, strikes=strikes)
-    return Storm(place, fleet, ledger, report, workflows=workflows, chance=chance)
