@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests against the lowest versions that the metadata allows. Usage: tools/lowest.sh
-# The agents apart: pydantic-ai needs a newer pydantic than the core does.
+# The agents apart: pydantic-ai needs a newer pydantic than the core does. Of the brokers, the contracts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,16 +8,18 @@ UV=.venv/bin/uv
 export UV_PYTHON_DOWNLOADS=never
 export VIRTUAL_ENV=$PWD/build/lowest
 
-run() { # EXTRAS PYTEST-ARGUMENTS...
-    local extras=$1
+run() { # PROJECTS PYTEST-ARGUMENTS...
+    local projects=$1
     shift
     "$UV" venv --quiet --clear --python .venv/bin/python "$VIRTUAL_ENV"
-    "$UV" pip install --quiet --resolution lowest-direct --reinstall-package paigeant-core "./paigeant-core[$extras]"
+    # shellcheck disable=SC2086 # several projects are several words
+    "$UV" pip install --quiet --resolution lowest-direct --reinstall-package paigeant-core $projects
     "$UV" pip install --quiet --group test
-    "$UV" pip list 2>/dev/null | grep -iE '^(pluggy|pydantic|typer|rich|msgpack)'
+    "$UV" pip list 2>/dev/null | grep -iE '^(pluggy|pydantic|typer|rich|msgpack|redis|aio-pika|aiormq|nats-py)'
     "$VIRTUAL_ENV/bin/pytest" -q -n 2 --dist loadgroup -m "not slow" -p no:cacheprovider \
         -W ignore::DeprecationWarning "$@" # old libraries on new ones
 }
 
-run cli,msgpack,testing tests --ignore tests/docs --ignore tests/packaging --ignore tests/agents
-if [ -d tests/agents ]; then run cli,agents tests/agents; fi
+run "./paigeant-core[cli,msgpack,testing]" tests/core tests/plugins tests/conformance tests/security tests/cli tests/runtime
+run "./paigeant-core[cli,agents]" tests/agents
+run "./paigeant-core[cli,testing] ./paigeant-redis ./paigeant-rabbitmq ./paigeant-nats" tests/brokers -k conformance
