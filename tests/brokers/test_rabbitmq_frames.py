@@ -11,6 +11,7 @@ from pamqp import commands, header
 from paigeant_rabbitmq import frames
 from paigeant_rabbitmq.delays import BUCKETS, bucket
 from paigeant_rabbitmq.notes import NONE, Note
+from paigeant_rabbitmq.properties import read_properties
 from paigeant_rabbitmq.received import read
 
 short_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -49,7 +50,7 @@ def test_a_published_message_is_what_pamqp_reads(
 
 @given(short_texts, st.dictionaries(short_texts, texts, max_size=4))
 def test_properties_are_read_as_they_were_written(message_id: str, headers: dict[str, str]) -> None:
-    found = frames.read_properties(frames.content_header(0, message_id, headers, "kind", ""))
+    found = read_properties(frames.content_header(0, message_id, headers, "kind", ""))
     assert (found.message_id, found.headers, found.type) == (message_id, headers, "kind")
 
 
@@ -60,7 +61,7 @@ def test_properties_of_other_programs_are_read_as_pamqp_writes_them() -> None:
         user_id="u", app_id="app",
     )  # fmt: skip
     payload = header.ContentHeader(body_size=3, properties=properties).marshal()
-    found = frames.read_properties(payload)
+    found = read_properties(payload)
     assert (found.message_id, found.type, found.headers["a"], found.headers["n"]) == ("m", "t", "b", 5)
     assert frames.body_size(payload) == 3
     received = read(payload, b"abc", redelivered=False, counted=True)

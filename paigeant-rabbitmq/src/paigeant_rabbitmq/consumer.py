@@ -111,7 +111,10 @@ class RabbitMQConsumer(Consumer):
 
     def on_message(self, method: bytes, header: bytes, body: bytes, returned: bool) -> None:
         name, tag, redelivered = frames.read_deliver(method)
-        lane, grip = self._pushing[name]
+        pushed = self._pushing.get(name)
+        if pushed is None:
+            return None  # the channel is being closed, which gives it back
+        lane, grip = pushed
         grip.unsettled += 1
         counted = self._settings.queue_type == "quorum"
         message, due, deliveries = read(header, body, redelivered=redelivered, counted=counted)
@@ -284,7 +287,6 @@ class RabbitMQConsumer(Consumer):
         channel, self._channel = self._channel, None
         if channel is None or self._line is None:
             return
-        self._line.wire.sinks.pop(channel.number, None)
         try:
             async with asyncio.timeout(1.0):
                 await channel.close(None)

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from pamqp import decode
+from .properties import DELIVERY_MODE, EXPIRATION, HEADERS, MESSAGE_ID, TYPE
 
 METHOD, HEADER, BODY = 1, 2, 3
 END = b"\xce"
 HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 
 DELIVER, RETURN, ACK, NACK = 0x003C003C, 0x003C0032, 0x003C0050, 0x003C0078
+GOT, EMPTY = 0x003C0047, 0x003C0048
 BLOCKED, UNBLOCKED, CLOSE, GOODBYE = 0x000A003C, 0x000A003D, 0x00140028, 0x000A0032
-_PUBLISH, _ACK = 0x003C0028, 0x003C0050
+_PUBLISH, _ACK, _GET = 0x003C0028, 0x003C0050, 0x003C0046
 
-_HEADERS, _DELIVERY_MODE, _EXPIRATION, _MESSAGE_ID, _TYPE = 1 << 13, 1 << 12, 1 << 8, 1 << 7, 1 << 5
 _PERSISTENT = b"\x02"
 _MANDATORY = b"\x01"
 
@@ -28,18 +27,6 @@ frame_head = struct.Struct(">BHI")
 _content_head = struct.Struct(">HHQH")
 _ack_frame = struct.Struct(">BHIIQBB")
 _long, _long_long = struct.Struct(">I"), struct.Struct(">Q")
-
-
-@dataclass(frozen=True, slots=True)
-class Properties:
-    """What of a message's properties matters here. Whatever cannot be read is missing."""
-
-    message_id: str | None
-    headers: dict[str, object]
-    type: str
-
-
-_NOTHING = Properties(None, {}, "")
 
 
 def short(text: str) -> bytes:
@@ -70,17 +57,17 @@ def table(headers: Mapping[str, str]) -> bytes:
 
 def content_header(size: int, message_id: str, headers: Mapping[str, str], kind: str, expiration: str) -> bytes:
     """The payload of a content header. Empty ``kind`` and ``expiration`` are left out."""
-    flags, parts = _DELIVERY_MODE | _MESSAGE_ID, [b""]
+    flags, parts = DELIVERY_MODE | MESSAGE_ID, [b""]
     if headers:
-        flags |= _HEADERS
+        flags |= HEADERS
         parts.append(table(headers))
     parts.append(_PERSISTENT)
     if expiration:
-        flags |= _EXPIRATION
+        flags |= EXPIRATION
         parts.append(short(expiration))
     parts.append(short(message_id))
     if kind:
-        flags |= _TYPE
+        flags |= TYPE
         parts.append(short(kind))
     parts[0] = _content_head.pack(60, 0, size, flags)
     return b"".join(parts)
@@ -110,6 +97,17 @@ def ack_frame(channel: int, tag: int) -> bytes:
 def reject_frame(channel: int, tag: int) -> bytes:
     """Give one delivery back to its queue, at once (``basic.nack`` with ``requeue``)."""
     return _ack_frame.pack(METHOD, channel, 13, NACK, tag, 2, 0xCE)
+
+
+def get_frame(channel: int, queue: str) -> bytes:
+    """Ask for one message of a queue, to be acknowledged."""
+    payload = _long.pack(_GET) + b"\0\0" + short(queue) + b"\0"
+    return frame_head.pack(METHOD, channel, len(payload)) + payload + END
+
+
+def read_got(payload: bytes) -> bool:
+    """Whether a message got was delivered before (``basic.get-ok``)."""
+    return bool(payload[12] & 1)
 
 
 def read_confirm(payload: bytes) -> tuple[int, bool]:
@@ -146,59 +144,6 @@ def body_size(payload: bytes) -> int:
     return size
 
 
-def read_properties(payload: bytes) -> Properties:
-    """The properties of a content header. Hostile ones are as good as none."""
-    try:
-        return _read_properties(payload)
-    except (ValueError, TypeError, LookupError, ArithmeticError, struct.error):
-        return _NOTHING
-
-
-def _read_properties(payload: bytes) -> Properties:
-    flags = payload[12] << 8 | payload[13]
-    at, headers, message_id, kind = 14, dict[str, object](), None, ""
-    for bit in range(15, 4, -1):
-        mask = 1 << bit
-        if not flags & mask:
-            continue
-        if mask == _HEADERS:
-            headers, at = _table(payload, at)
-        elif mask == _MESSAGE_ID:
-            message_id, at = _short(payload, at)
-        elif mask == _TYPE:
-            kind, at = _short(payload, at)
-        else:
-            at += _WIDTH.get(bit) or 1 + payload[at]
-    return Properties(message_id, headers, kind)
-
-
-_WIDTH = {12: 1, 11: 1, 6: 8}
-"""Delivery mode, priority and timestamp; what else is skipped are short strings."""
-
-
 def _short(payload: bytes, at: int) -> tuple[str, int]:
     end = at + 1 + payload[at]
     return payload[at + 1 : end].decode(errors="backslashreplace"), end
-
-
-def _table(payload: bytes, at: int) -> tuple[dict[str, object], int]:
-    """Long strings and whole numbers, of which ours consist; any other table is left to pamqp."""
-    end = at + 4 + _long.unpack_from(payload, at)[0]
-    found, place = dict[str, object](), at + 4
-    while place < end:
-        name, place = _short(payload, place)
-        kind = payload[place]
-        if kind == 0x53:  # S
-            start = place + 5
-            place = start + _long.unpack_from(payload, place + 1)[0]
-            found[name] = payload[start:place].decode(errors="backslashreplace")
-        elif kind == 0x6C:  # l
-            found[name] = int.from_bytes(payload[place + 1 : place + 9], "big", signed=True)
-            place += 9
-        else:
-            return _any_table(payload, at), end
-    return found, end
-
-
-def _any_table(payload: bytes, at: int) -> dict[str, object]:
-    return dict(decode.field_table(payload[at:])[1])

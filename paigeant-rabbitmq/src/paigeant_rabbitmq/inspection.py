@@ -2,32 +2,71 @@
 
 from __future__ import annotations
 
-from aiormq.abc import AbstractChannel, DeliveredMessage
+import asyncio
+
+from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelNotFoundEntity
-from pamqp import commands
 
 from paigeant.errors import PaigeantError
 from paigeant.model.message import Message
 
-from .link import Line
-from .received import message_of
+from . import frames
+from .link import Line, closing_of
+from .received import read
 from .topology import on_a_channel
+
+_AT_ONCE = 100
+"""Messages asked for in one go."""
+
+
+class _Peek:
+    """Takes what is got. Not left to the client library: a hostile message would end its connection."""
+
+    def __init__(self) -> None:
+        self.found: list[Message] = []
+        self.empty = self.closed = False
+        self._owed = 0
+        self._answered = asyncio.Event()
+
+    async def ask(self, line: Line, channel: AbstractChannel, entity: str, number: int) -> None:
+        """Get so many messages."""
+        self._owed = number
+        self._answered.clear()
+        line.wire.send(frames.get_frame(channel.number, entity) * number)
+        await self._answered.wait()
+        if self.closed:
+            await closing_of(channel)
+            raise ConnectionError("the connection was closed")
+
+    def on_message(self, method: bytes, header: bytes, body: bytes, returned: bool) -> None:
+        if method:
+            again = frames.read_got(method)
+            self.found.append(read(header, body, redelivered=again, counted=False).message)
+        else:
+            self.empty = True
+        self._owed -= 1
+        if not self._owed:
+            self._answered.set()
+
+    def on_confirm(self, tag: int, multiple: bool, stored: bool) -> None:
+        """Nothing is published on this channel."""
+
+    def on_close(self) -> None:
+        self.closed = True
+        self._answered.set()
 
 
 async def peek(line: Line, entity: str, limit: int, timeout: float) -> list[Message]:
     """Get messages on a channel of its own, whose end puts them back."""
+    sink = _Peek()
 
     async def get(channel: AbstractChannel) -> list[Message]:
-        found: list[Message] = []
-        while len(found) < limit:
-            got = await channel.basic_get(entity, no_ack=False)
-            if not isinstance(got.delivery, commands.Basic.GetOk):
-                break
-            found.append(_message(got))
-        return found
+        while not sink.empty and len(sink.found) < limit:
+            await sink.ask(line, channel, entity, min(limit - len(sink.found), _AT_ONCE))
+        return sink.found
 
     try:
-        return await on_a_channel(line, get, f"looking into queue {entity!r}", timeout)
+        return await on_a_channel(line, get, f"looking into queue {entity!r}", timeout, sink=sink)
     except PaigeantError as exc:
         if isinstance(exc.__cause__, ChannelNotFoundEntity):
             return []
@@ -43,8 +82,3 @@ async def purge(line: Line, entity: str, timeout: float) -> int:
             return 0
         raise
     return getattr(done, "message_count", None) or 0
-
-
-def _message(got: DeliveredMessage) -> Message:
-    properties = got.header.properties
-    return message_of(properties.message_id, dict(properties.headers or {}), got.body)

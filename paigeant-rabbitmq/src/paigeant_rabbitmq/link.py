@@ -68,10 +68,14 @@ class Line:
         return not self.lost.done() and not self.wire.lost
 
     async def channel(self, sink: Sink | None = None, *, confirms: bool = False) -> AbstractChannel:
-        """A new channel; with a sink, its messages and confirms go there."""
+        """A new channel; with a sink, its messages and confirms go there, until it is closed.
+
+        :raises ConnectionError: the connection was lost meanwhile.
+        """
         channel = await self._under.channel(publisher_confirms=confirms)
         if sink is not None:
-            self.wire.sinks[channel.number] = sink
+            self.wire.adopt(channel.number, sink)
+            closing_of(channel).add_done_callback(lambda _: self.wire.abandon(channel.number, sink))
         return channel
 
     async def close(self) -> None:

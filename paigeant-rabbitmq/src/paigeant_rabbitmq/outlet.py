@@ -13,6 +13,7 @@ from paigeant.model.message import Publication
 
 from . import errors, frames
 from .link import Line, closing_of
+from .properties import read_properties
 
 _TURNS = 1.0
 """Seconds between looks for confirms that are overdue."""
@@ -34,6 +35,11 @@ class Group:
         self.unrouted: list[Publication] = []
         self.under_way = False
         self.future: asyncio.Future[None]
+
+    @property
+    def settles(self) -> bool:
+        """Whether something received depends on them."""
+        return self._then is not None
 
     def start(self, number: int) -> None:
         self._left, self._failure, self.unrouted, self.under_way = number, None, [], True
@@ -70,10 +76,13 @@ class Sent:
 
 
 class Outlet:
-    """The publishing channel of one line."""
+    """The publishing channel of one line.
 
-    def __init__(self, line: Line, where: str) -> None:
-        self.line, self._where = line, where
+    :param ended: told when it is closed.
+    """
+
+    def __init__(self, line: Line, where: str, ended: Callable[[], None]) -> None:
+        self.line, self._where, self._ended = line, where, ended
         self.channel: AbstractChannel | None = None
         self.number = 0
         self._tag, self._closed = 0, False
@@ -107,7 +116,7 @@ class Outlet:
     def on_message(self, method: bytes, header: bytes, body: bytes, returned: bool) -> None:
         """A message that no queue takes; its confirm follows."""
         _, key = frames.read_return(method)
-        message_id = frames.read_properties(header).message_id
+        message_id = read_properties(header).message_id
         for sent in self._sent.values():
             if sent.publication.message.id == message_id and sent.key == key and not sent.returned:
                 sent.returned = True
@@ -122,6 +131,7 @@ class Outlet:
     def fail(self, exc: BaseException | None) -> None:
         """The channel is gone, with all that was under way."""
         self._closed = True
+        self._ended()
         sent, self._sent = self._sent, {}
         for one in sent.values():
             one.group.done(one, errors.calling(exc or ConnectionError("closed"), self._where, _WHAT, sent=True))

@@ -14,6 +14,7 @@ from .delays import bucket
 from .link import Line, Link
 from .notes import Note
 from .outlet import Group, Outlet, Sent
+from .received import MOST_HEADERS
 from .settings import RabbitMQSettings
 from .tasks import apart
 from .topology import Topology
@@ -92,7 +93,7 @@ class Publisher:
             return self._outlet
 
     async def _open(self, line: Line) -> Outlet:
-        outlet = Outlet(line, str(line.address))
+        outlet = Outlet(line, str(line.address), self._topology.forget_buckets)
         try:
             async with asyncio.timeout(self._settings.timeout):
                 await apart(outlet.open())
@@ -114,13 +115,15 @@ class Publisher:
 
     def _send(self, outlet: Outlet, publications: Sequence[Publication], group: Group, received: int) -> None:
         """Encode all, then send all: what cannot be encoded leaves nothing sent."""
-        encoded = [self._encode(outlet, one, received) for one in publications]
+        room = outlet.line.frame_max - 8
+        room = room if group.settles else min(room, MOST_HEADERS)  # what was received may get some more, and still pass
+        encoded = [self._encode(outlet, one, received, room) for one in publications]
         deadline = asyncio.get_running_loop().time() + self._settings.timeout
         group.start(len(publications))
         for one, parts in zip(publications, encoded, strict=True):
             outlet.send(Sent(one, self._topology.queue(one.queue), group, deadline), parts)
 
-    def _encode(self, outlet: Outlet, one: Publication, received: int) -> list[bytes]:
+    def _encode(self, outlet: Outlet, one: Publication, received: int, room: int) -> list[bytes]:
         message, note, expiration, exchange = one.message, "", "", ""
         if one.delay > 0:
             exchange, due = self._topology.bucket(self._bucket(one)), int((time() + one.delay) * 1000)
@@ -135,10 +138,9 @@ class Publisher:
             raise MessageTooLarge(
                 f"the id or the name of a header of a message for queue {one.queue!r}: {exc}"
             ) from exc
-        if len(header) + 8 > outlet.line.frame_max:
+        if len(header) > room:
             raise MessageTooLarge(
-                f"the headers of message {message.id!r} for queue {one.queue!r} take {len(header)} bytes, over "
-                f"{outlet.line.frame_max}"
+                f"the headers of message {message.id!r} for queue {one.queue!r} take {len(header)} bytes, over {room}"
             )
         method = self._method(exchange, self._topology.queue(one.queue))
         return frames.content(outlet.number, method, header, message.body, outlet.line.frame_max)

@@ -8,10 +8,15 @@ from typing import NamedTuple
 
 from paigeant.model.message import Message
 
-from . import frames
+from .frames import table
 from .notes import Note
+from .properties import read_properties
 
 _BROKERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count", "x-opt-")
+MOST_HEADERS = 65_536
+"""Bytes of headers that may be published. Some more are delivered, and even more can be passed on: what is received can
+always go to another queue, with what is added to it on the way."""
+_MOST_DELIVERED = MOST_HEADERS + 8_192
 
 
 class Received(NamedTuple):
@@ -27,17 +32,19 @@ def read(header: bytes, body: bytes, *, redelivered: bool, counted: bool) -> Rec
 
     :param counted: it comes from a quorum queue, which counts.
     """
-    properties = frames.read_properties(header)
+    properties = read_properties(header)
     note = Note.parse(properties.type)
     headers = properties.headers
     deliveries = note.received + 1 + _before(headers, redelivered=redelivered) if counted else None
-    return Received(message_of(properties.message_id, headers, body), note.due, deliveries)
+    plain = _plain(headers)
+    if len(header) > _MOST_DELIVERED and len(table(plain)) > _MOST_DELIVERED:
+        plain = {}
+    return Received(Message(properties.message_id or _nameless(body), body, plain), note.due, deliveries)
 
 
-def message_of(message_id: str | None, headers: Mapping[str, object], body: bytes) -> Message:
-    """A message without what the broker has added, and without headers that are no text."""
-    plain = {name: text for name, text in headers.items() if isinstance(text, str) and not name.startswith(_BROKERS)}
-    return Message(message_id or _nameless(body), body, plain)
+def _plain(headers: Mapping[str, object]) -> dict[str, str]:
+    """Without what the broker has added, and without headers that are no text."""
+    return {name: text for name, text in headers.items() if isinstance(text, str) and not name.startswith(_BROKERS)}
 
 
 def _before(headers: dict[str, object], *, redelivered: bool) -> int:

@@ -18,9 +18,11 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, Chann
 from paigeant.errors import ConfigurationError, PaigeantError
 
 from . import errors
+from .delays import BUCKETS
 from .link import Line, Link
 from .settings import RabbitMQSettings
 from .tasks import apart
+from .wire import Sink
 
 T = TypeVar("T")
 
@@ -69,6 +71,11 @@ class Topology:
     def forget(self, entity: str) -> None:
         """It turned out to be gone."""
         self._known.pop(entity, None)
+
+    def forget_buckets(self) -> None:
+        """They may be gone: a missing exchange ends the channel that publishes to it, and never says so otherwise."""
+        for milliseconds in BUCKETS:
+            self.forget(self.bucket(milliseconds))
 
     # -- declarations
 
@@ -224,6 +231,7 @@ async def on_a_channel(
     timeout: float,
     *,
     confirms: bool = False,
+    sink: Sink | None = None,
 ) -> T:
     """Run ``call`` on a channel of its own: what the broker refuses ends the channel, and nobody else's work."""
 
@@ -231,7 +239,7 @@ async def on_a_channel(
         channel: AbstractChannel | None = None
         try:
             async with asyncio.timeout(timeout):
-                channel = await line.channel(confirms=confirms)
+                channel = await line.channel(sink, confirms=confirms)
                 return await call(channel)
         finally:
             if channel is not None:

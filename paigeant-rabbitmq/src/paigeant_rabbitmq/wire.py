@@ -16,10 +16,25 @@ from collections.abc import Callable
 from typing import Protocol
 
 from . import frames
-from .frames import ACK, BLOCKED, BODY, CLOSE, DELIVER, GOODBYE, HEADER, HEARTBEAT, METHOD, NACK, RETURN, UNBLOCKED
+from .frames import (
+    ACK,
+    BLOCKED,
+    BODY,
+    CLOSE,
+    DELIVER,
+    EMPTY,
+    GOODBYE,
+    GOT,
+    HEADER,
+    HEARTBEAT,
+    METHOD,
+    NACK,
+    RETURN,
+    UNBLOCKED,
+)
 from .pulse import PULSE
 
-_OURS = frozenset({DELIVER, RETURN, ACK, NACK})
+_OURS = frozenset({DELIVER, RETURN, GOT, EMPTY, ACK, NACK})
 _KINDS = frozenset({1, 2, 3, 8})
 _ALIVE = 1.0
 """Seconds after which the library is shown a heartbeat in place of the frames that it does not see."""
@@ -33,7 +48,7 @@ class Sink(Protocol):
         ...
 
     def on_message(self, method: bytes, header: bytes, body: bytes, returned: bool) -> None:
-        """A whole message: delivered, or returned as unroutable."""
+        """A whole message: delivered, got, or returned as unroutable; all empty if there is none to get."""
         ...
 
     def on_close(self) -> None:
@@ -74,6 +89,21 @@ class Wire(asyncio.StreamReaderProtocol):
         self._lock = threading.Lock()
         self._transport_: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
+
+    def adopt(self, channel: int, sink: Sink) -> None:
+        """Give the frames of an open channel to a sink.
+
+        :raises ConnectionError: the connection was lost meanwhile.
+        """
+        if self.lost:
+            raise ConnectionError("the connection was lost")
+        self._contents.pop(channel, None)
+        self.sinks[channel] = sink
+
+    def abandon(self, channel: int, sink: Sink) -> None:
+        """The channel is closed; its number may belong to another one by now."""
+        if self.sinks.get(channel) is sink:
+            del self.sinks[channel]
 
     # -- writing
 
@@ -212,11 +242,14 @@ class Wire(asyncio.StreamReaderProtocol):
         method = int.from_bytes(payload[:4], "big")
         if method not in _OURS:
             if method == CLOSE:
+                self._contents.pop(channel, None)
                 self.sinks.pop(channel).on_close()
             return False
         if method in (ACK, NACK):
             tag, multiple = frames.read_confirm(payload)
             self.sinks[channel].on_confirm(tag, multiple, method == ACK)
+        elif method == EMPTY:
+            self.sinks[channel].on_message(b"", b"", b"", returned=False)
         else:
             self._contents[channel] = _Content(payload, method == RETURN)
         return True
