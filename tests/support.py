@@ -25,6 +25,7 @@ from paigeant.builtin.inmemory.transport import InMemoryTransport
 from paigeant.builtin.sqlite.store import SqliteStore
 from paigeant.builtin.sqlite.transport import SqliteTransport
 from paigeant.model.events import WorkflowEvent
+from paigeant.runtime.inbox import Inbox
 
 Kind: TypeAlias = Literal["inmemory", "sqlite"]
 Mode: TypeAlias = Literal["shared", "separate", "none"]
@@ -111,6 +112,11 @@ class Bed:
         """(activity, direction, status) of each committed hop."""
         async with self.client() as client:
             return [(hop.activity, hop.direction, hop.status) for hop in await client.history(workflow)]
+
+    async def inbox(self) -> Inbox:
+        """Where outcomes arrive without a store."""
+        async with self.client() as client:
+            return Inbox.of(await client._session.open())
 
     async def dead(self, queue: str) -> list[str]:
         """Error classes of the dead letters of a queue."""

@@ -22,7 +22,6 @@ from paigeant import (
 from paigeant.model.events import WorkflowParked
 from paigeant.model.message import Publication
 from paigeant.runtime.heartbeat import Heartbeat
-from paigeant.runtime.inbox import Inbox
 from paigeant.runtime.protocol.separate import SeparateProtocol
 from paigeant.state.cursor import Cursor
 from paigeant.state.ids import BranchKeys
@@ -163,7 +162,7 @@ async def test_compensation_data_that_cannot_be_carried_is_refused_before_the_ef
 async def test_an_unfinished_envelope_in_the_reply_queue_proves_nothing(storeless: Bed) -> None:
     workflow = await storeless.dispatch([ActivitySpec("nobody")])
     [message] = await storeless.transport.peek("nobody")
-    await storeless.transport.publish(Publication(Inbox.of(storeless.transport).queue, message))
+    await storeless.transport.publish(Publication((await storeless.inbox()).queue, message))
     with pytest.raises(ResultTimeout):
         await storeless.outcome(workflow, timeout=0.3)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
@@ -136,6 +136,12 @@ class Security:
             "unsigned": self.unsigned,
         }
         return sha(json.dumps(agreed, sort_keys=True, separators=(",", ":")).encode())
+
+    @lazy
+    def trust(self) -> Hashable:
+        """What decides whether a record is accepted: who agrees in it may rely on each other's verification."""
+        keys = frozenset((verifier.kid, verifier.alg, verifier.principal) for verifier in self.verifiers.values())
+        return self.namespace, self.policy, keys, self.max_lifetime, self.skew, self.other_policy
 
     def check_principals(self, kids: tuple[str, ...]) -> frozenset[str]:
         """The principals of valid signatures by these kids.

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import partial
 
 from ..abc import StateStore
 from ..envelope.frame import CONTENT_TYPE
@@ -32,9 +32,6 @@ from .moving import make_move
 from .notifier import event_id
 from .outcome import FaultInfo, HistoryEntry, Outcome, WorkflowStatus, proven_status
 from .values import Values, read_history
-
-if TYPE_CHECKING:
-    pass
 
 _WANTED = (Status.COMPLETED, Status.TERMINATED)
 _STATES = {State.READY: "ready", State.RUNNING: "running", State.WAITING: "waiting", State.ENDED: "ended"}
@@ -206,17 +203,17 @@ class WorkflowClient(Face):
 
     async def _replied(self, env: Environment, correlation_id: str) -> tuple[Opened, str]:
         """Without a store: the signed final envelope comes to the inbox that was named in the origin."""
-        inbox = Inbox.of(env.transport)
+        inbox = Inbox.of(env)
         if not self._receiving:
             self._receiving = True
             inbox.join(env)
-            self._session.on_close(self._leave)
+            self._session.on_close(partial(self._leave, inbox, env))
         opened = await inbox.wait(correlation_id)
         return opened, proven_status(opened, env.now())
 
-    async def _leave(self) -> None:
+    async def _leave(self, inbox: Inbox, env: Environment) -> None:
         self._receiving = False
-        await Inbox.of(self.transport).leave()
+        await inbox.leave(env)
 
 
 def _parked_workflow(note: bytes) -> str:

@@ -133,7 +133,7 @@ class WorkflowDispatcher(Face):
             security=env.security,
             iat=iat,
             exp=iat + _seconds(expires, env.settings.workflow_ttl),
-            reply_to=Inbox.of(env.transport).queue if env.store is None else None,
+            reply_to=Inbox.of(env).queue if env.store is None else None,
             rev=grant,
         )
         _check_size(env, len(body(opened)), len(steps) if grant is None else grant.max, activities, outbox)

@@ -9,17 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import weakref
-from contextlib import suppress
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from ..envelope.opening import Opened, open_envelope
-from ..errors import BackendClosed, BackendError, SecurityError
+from ..errors import (
+    BackendClosed,
+    BackendError,
+    BackendUnavailable,
+    NotYetValid,
+    SecurityError,
+    SignerUnavailable,
+    UnknownKey,
+)
 from ..model.message import Message
+from .instances import PerInstance
 from .outcome import proven_status
 
 if TYPE_CHECKING:
-    from ..abc import Consumer, Delivery, Transport
+    from ..abc import Consumer, Delivery
     from .environment import Environment
 
 log = logging.getLogger("paigeant.runtime")
@@ -31,8 +39,8 @@ EXPIRES = 3600.0
 SETTLE_WITHIN = 3.0
 KEPT = 32 * 1024 * 1024
 """Bytes of messages whose outcomes are kept for whoever asks later; then the oldest give way."""
-
-_inboxes: weakref.WeakKeyDictionary[Transport, Inbox] = weakref.WeakKeyDictionary()
+AGAIN_AFTER, ATTEMPTS = 5.0, 120
+"""Seconds until a message that may be verified later is looked at again, and how often, if a key or a clock is odd."""
 
 
 class Inbox:
@@ -44,35 +52,46 @@ class Inbox:
         self._sizes: dict[str, int] = {}
         self._size = 0
         self._waiting: dict[str, set[asyncio.Future[Opened]]] = {}
-        self._members = 0
+        self._members: list[Environment] = []
+        self._server: Environment | None = None  # the member whose keys are used: it has them open
         self._task: asyncio.Task[None] | None = None
 
     @staticmethod
-    def of(transport: Transport) -> Inbox:
-        """The inbox of a transport instance."""
-        return _inboxes.setdefault(transport, Inbox())
+    def of(env: Environment) -> Inbox:
+        """The inbox of a transport instance, for those who trust the same keys."""
+        return _inboxes.of(env.transport).setdefault(env.security.trust, Inbox())
 
     def join(self, env: Environment) -> None:
-        """Receive, until as many have left as have joined."""
-        self._members += 1
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(env), name="paigeant inbox")
+        """Become one of those for whom is received."""
+        self._members.append(env)
 
-    async def leave(self) -> None:
-        self._members -= 1
-        if self._members == 0 and self._task is not None:
-            task, self._task = self._task, None
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
+    async def leave(self, env: Environment) -> None:
+        """Undo ``join``, before what ``env`` holds is closed: another member's keys take over."""
+        self._members = [member for member in self._members if member is not env]
+        if not self._members:
+            self._fail(BackendClosed("the client was closed while it waited"))
+        if self._server is env and self._task is not None:
+            self._task.cancel()
+            try:
+                await _end(self._task)
+            finally:
+                self._task = self._server = None
+                self._serve()
+
+    def _serve(self) -> None:
+        """Receive, unless that is done; begin anew after a trouble, or after the transport was connected again."""
+        if self._members and (self._task is None or self._task.done()):
+            self._server = self._members[-1]
+            self._task = asyncio.create_task(self._run(self._server), name="paigeant inbox")
 
     async def wait(self, workflow: str) -> Opened:
-        """The final envelope of a workflow, verified.
+        """The final envelope of a workflow, verified. For members.
 
-        :raises BackendClosed: the transport was disconnected meanwhile.
+        :raises BackendClosed: the transport was disconnected, or the last member has left, meanwhile.
         """
         if workflow in self._kept:
             return self._kept[workflow]
+        self._serve()
         future: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(workflow, set())
         waiting.add(future)
@@ -94,8 +113,8 @@ class Inbox:
                 log.warning("outcomes cannot be received: %s; trying again", exc)
                 await env.clock.sleep(1.0)
             except Exception as exc:
-                self._fail(exc)
-                raise
+                log.exception("outcomes are not received until somebody asks again")
+                return self._fail(exc)
 
     def _fail(self, exc: Exception) -> None:
         for future in [future for waiting in self._waiting.values() for future in waiting if not future.done()]:
@@ -104,30 +123,36 @@ class Inbox:
     async def _receive(self, env: Environment, consumer: Consumer) -> None:
         while True:
             deliveries = await consumer.receive(BATCH)
-            for delivery in deliveries:
-                await self._take(env, delivery)
-            settling = asyncio.ensure_future(_settle(deliveries))
+            taken = [delivery for delivery in deliveries if await self._take(env, delivery)]
+            settling = asyncio.ensure_future(_settle(taken))
             try:
                 await asyncio.shield(settling)
             except asyncio.CancelledError:
                 await asyncio.wait([settling], timeout=SETTLE_WITHIN)  # who was told leaves nothing behind
                 raise
 
-    async def _take(self, env: Environment, delivery: Delivery) -> None:
-        """Anyone can write to a queue: only a verified envelope that has ended, sent to this address, counts."""
+    async def _take(self, env: Environment, delivery: Delivery) -> bool:
+        """Whether the message is done with, for good or ill.
+
+        Anyone can write to a queue: only a verified envelope that has ended, sent to this address, counts.
+        """
         try:
             opened = await _open(env, delivery.message)
-        except SecurityError as exc:
+        except (SecurityError, SignerUnavailable, BackendUnavailable) as exc:
+            if _may_heal(exc, delivery):
+                await _put_back(delivery, exc)
+                return False
             log.warning("a message in the reply queue is dropped: %s: %s", type(exc).__name__, exc)
-            return
+            return True
         origin = opened.slip.origin
         if origin.reply_to != self.queue or not proven_status(opened, env.now()):
             log.warning("a message in the reply queue proves no outcome of workflow %s; it is dropped", origin.wf)
-            return
+            return True
         self._keep(origin.wf, opened, len(delivery.message.body))
         for future in self._waiting.get(origin.wf, ()):
             if not future.done():
                 future.set_result(opened)
+        return True
 
     def _keep(self, workflow: str, opened: Opened, size: int) -> None:
         if workflow in self._kept:
@@ -144,6 +169,36 @@ class Inbox:
                 "is kept in memory only; configure one (PAIGEANT_STATE_STORE), or ask sooner",
                 oldest,
             )
+
+
+_inboxes: PerInstance[dict[Hashable, Inbox]] = PerInstance(dict)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Wait for the end of a task; who is cancelled meanwhile is cancelled then."""
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+def _may_heal(exc: Exception, delivery: Delivery) -> bool:
+    """Keys out of reach come back; a stepped clock or a key rotation heals within minutes."""
+    if isinstance(exc, (UnknownKey, NotYetValid)):
+        return (delivery.deliveries or ATTEMPTS) < ATTEMPTS
+    return not isinstance(exc, SecurityError)
+
+
+async def _put_back(delivery: Delivery, exc: Exception) -> None:
+    log.warning("an outcome cannot be verified yet: %s: %s; trying again", type(exc).__name__, exc)
+    try:
+        await delivery.release(AGAIN_AFTER)
+    except BackendError as error:
+        log.info("an outcome could not be put back (%s); it comes again when its lease ends", error)
 
 
 async def _settle(deliveries: list[Delivery]) -> None:

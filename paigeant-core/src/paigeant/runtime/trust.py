@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,13 +10,14 @@ from typing import TYPE_CHECKING, Literal
 from ..envelope.chain import Verified
 from ..envelope.security import Security
 from ..errors import ConfigurationError
+from .instances import PerInstance
 
 if TYPE_CHECKING:
     from ..abc import Transport
     from ..plugins.registry import PluginRegistry
 
 
-_memories: weakref.WeakKeyDictionary[Transport, dict[Hashable, Verified]] = weakref.WeakKeyDictionary()
+_memories: PerInstance[dict[Hashable, Verified]] = PerInstance(dict)
 
 
 def build_security(transport: Transport, registry: PluginRegistry, *, store: str) -> Security:
@@ -42,8 +42,7 @@ def build_security(transport: Transport, registry: PluginRegistry, *, store: str
 def _memory(transport: Transport, security: Security) -> Verified:
     """What dispatcher, worker and client of one transport instance have verified or made, for all three: their
     keys come from one configuration, and a kid is one key (G05)."""
-    keys = frozenset((verifier.kid, verifier.alg, verifier.principal) for verifier in security.verifiers.values())
-    return _memories.setdefault(transport, {}).setdefault((security.policy, keys), Verified())
+    return _memories.of(transport).setdefault(security.trust, Verified())
 
 
 def _default_key(transport: Transport, *, development: bool) -> Path | Literal["process"] | None:
