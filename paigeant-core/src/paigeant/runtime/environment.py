@@ -173,7 +173,10 @@ class Session:
         if store is None:
             if configured is None:
                 log.warning(
-                    "%s brings no state store, and none is set; %s; %s", type(self._transport).__name__, WITHOUT, PAIRING
+                    "%s brings no state store, and none is set; %s; %s",
+                    type(self._transport).__name__,
+                    WITHOUT,
+                    PAIRING,
                 )
             return None, "none"
         if store is own:
