@@ -102,7 +102,7 @@ def wipes(server: Server) -> Callable[[Storm], Awaitable[None]]:
         for _ in range(storm.report.strikes):
             async with storm.dispatching():
                 await storm.victim()
-                await storm.eventually(storm.backlog, "messages in the broker")
+                await storm.eventually(lambda: storm.backlog > 1, "messages in the broker")
                 await asyncio.to_thread(server.kill)
                 server.wipe()
                 await asyncio.to_thread(server.start)
@@ -123,7 +123,8 @@ def leader_kills(cluster: Cluster[Any], leader: Callable[[], Server]) -> Callabl
                 struck = await asyncio.to_thread(leader)
                 await asyncio.to_thread(cluster.kill, struck)
                 await asyncio.to_thread(cluster.eventually, lambda: bool(leader()), "led again")
-                await storm.progress()
+                if storm.place.broker != "rabbitmq":  # its reply queue is on one node: outcomes wait for that one
+                    await storm.progress()
                 await asyncio.to_thread(struck.start)
 
     return kill

@@ -118,9 +118,11 @@ class Storm:
         started = self.ledger.started
         await self.eventually(lambda: self.ledger.started > started or self.finished, "progress")
 
-    async def backlog(self) -> bool:
-        """More than one message is there for the taking."""
-        return sum(each.ready for each in (await self.transport.queues()).values()) > 1
+    @property
+    def backlog(self) -> int:
+        """Workflows that were dispatched, and whose first step no worker has begun: they are messages."""
+        self.ledger.read()
+        return sum(not self.ledger.runs[workflow, STEPS[0]] for workflow in self._outcomes)
 
     @property
     def finished(self) -> bool:
@@ -162,9 +164,12 @@ class Storm:
     async def _everybody_serves(self) -> None:
         """A worker that finds no broker when it starts, ends: that is for its supervisor, and is not tried here."""
         while not all(self.ledger.at_work(worker.pid) is not None for worker in self.fleet.workers):
-            async with asyncio.timeout(PATIENCE):
-                await asyncio.gather(*map(self._dispatch, islice(self._numbers, len(self.fleet.workers))))
-                await asyncio.wait(self._outcomes.values())
+            await asyncio.gather(*map(self._dispatch, islice(self._numbers, len(self.fleet.workers))))
+            await self.eventually(self._served, "the end of the first workflows")
+
+    def _served(self) -> bool:
+        self.fleet.check()
+        return self.finished
 
     # What must be true.
 

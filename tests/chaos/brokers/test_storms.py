@@ -63,4 +63,5 @@ async def test_storm(
             proxy = stack.enter_context(Proxy(server.host, server.port))
             there, disturb = there.moved(proxy.port), disturbances.cuts(proxy)
         name, strikes = f"{broker}-{store}-{disturbance}", STRIKES[disturbance]
-        await stage(there, name, workflows=WORKFLOWS, strikes=strikes, workers=WORKERS).run(disturb)
+        pace = 0.3 if disturbance == "wipes" else 0.1  # slow workers leave something to wipe
+        await stage(there, name, workflows=WORKFLOWS, strikes=strikes, workers=WORKERS, pace=pace).run(disturb)
