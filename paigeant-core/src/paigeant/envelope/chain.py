@@ -17,6 +17,7 @@ from .frame import Envelope, Record
 
 _MAX_ENTRIES = 2048
 _MAX_SIZE = 16 * 1024
+_MAX_TOTAL = 16 * 1024 * 1024
 _MAX_POLICIES = 16
 
 
@@ -51,6 +52,8 @@ class Verified:
 
     def __init__(self) -> None:
         self._by_tip: dict[str, Opened] = {}
+        self._sizes: dict[str, int] = {}
+        self._total = 0
         self._by_body: dict[bytes, Opened] = {}
         self._policies: set[str] = set()
 
@@ -63,12 +66,22 @@ class Verified:
         return None
 
     def add(self, opened: Opened) -> None:
-        """Remember it. Unusually large records are not kept."""
-        if len(opened.envelope.records[-1].payload) > _MAX_SIZE:
+        """Remember it, without its values. Unusually large records are not kept."""
+        envelope, tip = opened.envelope, opened.tip
+        if len(envelope.records[-1].payload) > _MAX_SIZE:
             return
-        self._by_tip[opened.tip] = opened
-        if len(self._by_tip) > _MAX_ENTRIES:
-            del self._by_tip[next(iter(self._by_tip))]
+        if envelope.blobs or envelope.ext:
+            opened = Opened(Envelope(envelope.records), opened.slip, opened.hops)
+        self._forget(tip)
+        size = sum([len(record.payload) for record in envelope.records])
+        self._by_tip[tip], self._sizes[tip] = opened, size
+        self._total += size
+        while len(self._by_tip) > _MAX_ENTRIES or self._total > _MAX_TOTAL:
+            self._forget(next(iter(self._by_tip)))
+
+    def _forget(self, tip: str) -> None:
+        if self._by_tip.pop(tip, None) is not None:
+            self._total -= self._sizes.pop(tip)
 
     def is_news(self, policy: str) -> bool:
         """Whether this foreign policy digest is met for the first time (of the first few)."""

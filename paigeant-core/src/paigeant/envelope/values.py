@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..abc import Serializer
@@ -21,7 +21,7 @@ class Codecs:
         if not serializers:
             raise ConfigurationError("no serializer is configured; set PAIGEANT_SERIALIZERS, for example to json")
         self.writer = serializers[0]
-        self._encode_plain = getattr(self.writer, "encode_plain", self.writer.encode)
+        self._encode_plain = _encoder(self.writer)
         self._readers = {serializer.media_type: serializer for serializer in serializers}
         if len(self._readers) != len(serializers):
             raise ConfigurationError(
@@ -58,3 +58,15 @@ class Codecs:
             raise
         except Exception as exc:
             raise SerializationError(f"{ref.mt}: cannot decode: {type(exc).__name__}") from exc
+
+
+def _encoder(writer: Serializer) -> Callable[[Any], bytes]:
+    """The encoder of what pydantic made plain: the shortcut, if it stands beside the very ``encode`` that is used.
+
+    A codec built upon another must not be passed by, for example one that encrypts what the other wrote.
+    """
+    for kind in type(writer).__mro__:
+        if "encode" in vars(kind):
+            encoder: Callable[[Any], bytes] = getattr(writer, "encode_plain" if "encode_plain" in vars(kind) else "encode")
+            return encoder
+    return writer.encode
