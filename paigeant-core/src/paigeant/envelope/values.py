@@ -67,6 +67,7 @@ def _encoder(writer: Serializer) -> Callable[[Any], bytes]:
     """
     for kind in type(writer).__mro__:
         if "encode" in vars(kind):
-            encoder: Callable[[Any], bytes] = getattr(writer, "encode_plain" if "encode_plain" in vars(kind) else "encode")
+            name = "encode_plain" if "encode_plain" in vars(kind) else "encode"
+            encoder: Callable[[Any], bytes] = getattr(writer, name)
             return encoder
     return writer.encode
