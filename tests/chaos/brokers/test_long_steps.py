@@ -19,7 +19,7 @@ from .report import PROOF
 
 LEASE = 1.5
 """Seconds: also the ack_wait of NATS, and the lease of a Redis stream's entry."""
-PACE = 12.0 if PROOF else 6.0
+PACE = 12.0 if PROOF else 4.0
 """Seconds; a step takes at least half of it."""
 CONSUMER_TIMEOUT = 1500
 """Milliseconds, of RabbitMQ; looked at every half second."""

@@ -27,7 +27,7 @@ if PROOF:
     STRIKES = {"kills": 30, "freezes": 3, "outages": 3, "cuts": 2, "wipes": 2}
 EXCERPT = [
     *(("own", "kills"), ("none", "kills"), ("own", "freezes"), ("sqlite", "outages"), ("none", "outages")),
-    *(("own", "cuts"), ("none", "cuts"), ("sqlite", "wipes")),
+    *(("none", "cuts"), ("sqlite", "wipes")),
 ]
 
 
