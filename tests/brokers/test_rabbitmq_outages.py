@@ -15,6 +15,7 @@ from paigeant.errors import BackendUnavailable, ConfigurationError, LeaseLost, O
 from paigeant.model.finding import Severity
 from paigeant_rabbitmq.pulse import PULSE
 from paigeant_rabbitmq.transport import RabbitMQTransport
+from rig import versions
 from rig.certificates import Certificates
 from rig.proxy import Proxy
 from rig.rabbit import RabbitServer
@@ -231,7 +232,8 @@ async def test_a_refused_login_says_what_to_correct(server: RabbitServer, path: 
 
 async def test_a_step_longer_than_the_brokers_timeout(tmp_path: Path) -> None:
     """RabbitMQ before 3.12 knows one timeout for all queues: the delivery is lost, and comes back."""
-    with RabbitServer(tmp_path, config={"consumer_timeout": "1000"}) as server:
+    old = versions.RABBIT["rabbitmq-3.10"]()
+    with RabbitServer(tmp_path, config={"consumer_timeout": "1000"}, installation=old) as server:
         server.control("eval", "application:set_env(rabbit, channel_tick_interval, 200).")
         async with RabbitMQTransport(settings(server.url)) as transport:
             await transport.publish(publication("1"))

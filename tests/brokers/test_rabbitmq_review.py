@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aio_pika
 import pytest
 
 from brokers.rabbit import LEASE, bare_channel, one, patiently, publication, received, settings
-from paigeant.errors import MessageTooLarge
+from paigeant.errors import ConfigurationError, MessageTooLarge, OutcomeUnknown
 from paigeant.model.message import Message, Publication
-from paigeant_rabbitmq import frames
+from paigeant_rabbitmq import frames, lane, publisher
 from paigeant_rabbitmq.link import Link
 from paigeant_rabbitmq.settings import Place, RabbitMQSettings
 from paigeant_rabbitmq.transport import RabbitMQTransport
+from paigeant_rabbitmq.wire import Wire
 
 
 def header(table: bytes, message_id: bytes = b"m") -> bytes:
@@ -153,3 +156,110 @@ async def test_a_delay_whose_bucket_was_deleted_is_made_again(rabbit_server: Any
                 delivery = await one(consumer)
                 seen.add(delivery.message.id)
                 await delivery.settle()
+
+
+async def test_nothing_is_kept_of_subscriptions_that_are_over(rabbit_server: Any) -> None:
+    async with RabbitMQTransport(settings(rabbit_server.url)) as transport:
+        before = len(lane._alive)
+        async with transport.consume(["work"], lease=LEASE) as consumer:
+            for _ in range(10):
+                await transport.publish(*(publication(str(number)) for number in range(10)))
+                held = [await one(consumer) for _ in range(10)]  # each takes a subscription of its own
+                for delivery in held:
+                    await delivery.settle()
+            assert len(lane._alive) - before <= 12
+        assert len(lane._alive) == before
+
+
+async def test_a_foreign_due_time_beyond_all_bounds_is_none(rabbit_server: Any) -> None:
+    chosen = settings(rabbit_server.url)
+    async with RabbitMQTransport(chosen) as transport, bare_channel(rabbit_server.url) as channel:
+        async with transport.consume(["work"], lease=LEASE) as consumer:
+            message = aio_pika.Message(b"x", type="due=999999999999999;received=1", message_id="far")
+            await channel.default_exchange.publish(message, f"paigeant.{chosen.namespace}.work")
+            assert (await one(consumer)).message.id == "far"
+            message = aio_pika.Message(b"x", type="due=9999999999999;received=1", message_id="never")
+            await channel.default_exchange.publish(message, f"paigeant.{chosen.namespace}.work")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await consumer.receive(1)
+            waits = await channel.get_queue(f"paigeant.{chosen.namespace}:delay-quorum.86400000")
+            assert (await waits.get()).message_id == "never"
+        with pytest.raises(ConfigurationError, match="delay"):
+            await transport.publish(publication("1", delay=4e9))
+
+
+async def test_a_delay_is_never_rounded_down(rabbit_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = float(int(time.time())) + 0.0004
+    monkeypatch.setattr(publisher, "time", lambda: now)
+    chosen = settings(rabbit_server.url)
+    async with RabbitMQTransport(chosen) as transport, bare_channel(rabbit_server.url) as channel:
+        await transport.publish(publication("1", delay=60))
+        queue = await channel.get_queue(f"paigeant.{chosen.namespace}:delay-quorum.60000")
+        message = await queue.get()
+        assert message.type == f"due={int(now) * 1000 + 60_001};received=0"
+
+
+async def test_a_queue_that_a_reply_made_outlives_the_pauses_of_its_reader(rabbit_server: Any) -> None:
+    chosen = settings(rabbit_server.url)
+    async with RabbitMQTransport(chosen) as transport, bare_channel(rabbit_server.url) as channel:
+        await transport.publish(publication("1", "reply", ttl=1.0))
+        name = f"paigeant.{chosen.namespace}.reply"
+        with pytest.raises(aio_pika.exceptions.ChannelPreconditionFailed, match=r"x-expires.*3600000"):
+            await channel.declare_queue(name, durable=True, arguments={"x-queue-type": "quorum", "x-expires": 1,
+                "x-delivery-limit": 1_000_000, "x-consumer-timeout": 604_800_000})  # fmt: skip
+
+
+async def test_what_was_under_way_at_the_disconnect_may_have_arrived(rabbit_server: Any) -> None:
+    async with RabbitMQTransport(settings(rabbit_server.url)) as transport:
+        await transport.publish(publication("0"))
+        publishing = asyncio.create_task(transport.publish(publication("1")))
+        await asyncio.sleep(0)
+        await transport.disconnect()
+        with pytest.raises(OutcomeUnknown):
+            await publishing
+
+
+class _Socket:
+    """Takes so many bytes of each heartbeat."""
+
+    def __init__(self, room: int) -> None:
+        self.sent, self.room = b"", room
+
+    def send(self, data: bytes, flags: int) -> int:
+        self.sent += data[: self.room]
+        return min(self.room, len(data))
+
+
+class _Transport(asyncio.Transport):
+    def __init__(self, sock: _Socket) -> None:
+        super().__init__()
+        self._socket = sock
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._socket.sent += data
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        raise RuntimeError("deque mutated during iteration")  # from another thread, on Python 3.12
+
+
+@pytest.mark.parametrize("room", range(9))
+async def test_a_heartbeat_that_is_sent_in_part_is_finished_before_anything_else(room: int) -> None:
+    wire = Wire(asyncio.StreamReader(), asyncio.get_running_loop())
+    sock: Any = _Socket(room)
+    wire._transport_, wire._socket = _Transport(sock), sock
+    wire.beat()
+    wire.write_now(b"frame")
+    assert sock.sent in (frames.HEARTBEAT + b"frame", b"frame")
+    wire.beat()
+    wire.beat()
+    wire.write_now(b"frame")
+    beats = sock.sent.replace(b"frame", b"").count(frames.HEARTBEAT)
+    assert len(sock.sent) == 8 * beats + 10
+    wire.pause_writing()
+    wire.beat()
+    assert len(sock.sent) == 8 * beats + 10
+    wire._transport_ = wire._socket = None

@@ -15,7 +15,7 @@ from pamqp import commands
 from paigeant.abc import Consumer, Delivery
 from paigeant.errors import BackendClosed, ConfigurationError, LeaseLost, PaigeantError
 
-from . import errors, frames
+from . import delays, errors, frames
 from .delivery import Outbound, RabbitMQDelivery
 from .lane import Grip, Lane
 from .link import Line, Link, closing_of
@@ -120,7 +120,7 @@ class RabbitMQConsumer(Consumer):
         message, due, deliveries = read(header, body, redelivered=redelivered, counted=counted)
         delivery = RabbitMQDelivery(self._outbound, grip, tag, lane.name, message, deliveries, due)
         if due and (early := due / 1000 - time()) > 0:
-            return self._give_back(delivery, early)
+            return self._give_back(delivery, min(early, delays.LONGEST))
         delivery.arrived = self._loop.time()
         self._buffer.append(delivery)
         if self._waiting:

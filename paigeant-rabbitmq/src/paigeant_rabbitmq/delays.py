@@ -16,6 +16,10 @@ BUCKETS = tuple(
 """Milliseconds, ascending. Deployed queues depend on them: add some, never change one."""
 
 
+LONGEST = 100 * 365 * 86_400.0
+"""Seconds."""
+
+
 def bucket(remaining: float) -> int:
     """Milliseconds to wait next, of ``remaining`` (over 0) milliseconds: less than them, but at least the shortest."""
     return BUCKETS[max(0, bisect_right(BUCKETS, remaining) - 1)]

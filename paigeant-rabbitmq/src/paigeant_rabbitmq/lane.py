@@ -75,7 +75,7 @@ class Lane:
         return max(1, min(wanted, MOST))
 
     def subscribe(self, grip: Grip, prefetch: int) -> None:
-        self.grips = [one for one in self.grips if one.unsettled > 0]
+        self.end(lambda old: old.unsettled <= 0)
         self.grips.append(grip)
         self.grip, self.tag, self.prefetch = grip, grip.name, prefetch
 

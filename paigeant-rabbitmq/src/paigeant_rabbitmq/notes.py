@@ -25,8 +25,9 @@ class Note(NamedTuple):
 
 
 def _number(text: str, prefix: str) -> int:
+    """Of 13 digits at most, as milliseconds have until the year 2286: nobody waits longer."""
     digits = text.removeprefix(prefix)
-    return int(digits) if text.startswith(prefix) and digits.isascii() and digits.isdigit() and len(digits) < 16 else 0
+    return int(digits) if text.startswith(prefix) and digits.isascii() and digits.isdigit() and len(digits) < 14 else 0
 
 
 NONE = Note()

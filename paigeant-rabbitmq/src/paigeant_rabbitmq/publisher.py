@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from time import time
 
-from paigeant.errors import BackendClosed, BackendUnavailable, ConfigurationError, MessageTooLarge
+from paigeant.errors import BackendUnavailable, ConfigurationError, MessageTooLarge, OutcomeUnknown
 from paigeant.model.message import Publication
 
 from . import errors, frames
-from .delays import bucket
+from .delays import LONGEST, bucket
 from .link import Line, Link
 from .notes import Note
 from .outlet import Group, Outlet, Sent
@@ -126,7 +127,7 @@ class Publisher:
     def _encode(self, outlet: Outlet, one: Publication, received: int, room: int) -> list[bytes]:
         message, note, expiration, exchange = one.message, "", "", ""
         if one.delay > 0:
-            exchange, due = self._topology.bucket(self._bucket(one)), int((time() + one.delay) * 1000)
+            exchange, due = self._topology.bucket(self._bucket(one)), math.ceil((time() + one.delay) * 1000)
             note = str(Note(due, received))
         elif received:
             note = str(Note(0, received))
@@ -163,10 +164,10 @@ class Publisher:
                 f"a message of {len(message.body)} bytes for queue {publication.queue!r} is over {limit} bytes "
                 "(PAIGEANT_RABBITMQ_MAX_MESSAGE); store large values aside (a state store does)"
             )
-        if not 0 <= publication.delay < 1e10:
-            raise ConfigurationError(f"delay must be a number of seconds from 0 on, not {publication.delay!r}")
+        if not 0 <= publication.delay <= LONGEST:
+            raise ConfigurationError(f"delay must be 0 to {LONGEST:.0f} seconds, not {publication.delay!r}")
 
     async def close(self) -> None:
         outlet, self._outlet = self._outlet, None
         if outlet is not None:
-            outlet.fail(BackendClosed("the RabbitMQ transport was disconnected"))
+            outlet.fail(OutcomeUnknown("the RabbitMQ transport was disconnected while a message was under way"))

@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 NEVER_BY_THE_BROKER = 1_000_000
 """Deliveries after which the broker drops a message. RabbitMQ 4 would after 20; here the core decides."""
+_READERS = 3600.0
+"""Seconds without a consumer that a queue survives which a reply made before its reader: as long as readers ask for."""
 _MOST_KNOWN = 10_000
 _LONGEST_NAME = 127
 _LEASE = re.compile(r"current is '[^']*:lease=(?P<seconds>[^']*)'")
@@ -81,7 +83,7 @@ class Topology:
 
     async def ensure_queue(self, name: str, ttl: float | None) -> None:
         """Make the queue if it is missing; one with ``ttl`` only for a while (see T28)."""
-        expires = None if ttl is None else 2 * ttl  # what is published meanwhile has a time of its own
+        expires = None if ttl is None else max(2 * ttl, _READERS)  # what is published meanwhile has a time of its own
         await self._once(self.queue(name), lambda: self._passive_first(self.queue(name), self._work(expires)))
 
     async def ensure_bucket(self, milliseconds: int) -> None:

@@ -87,6 +87,7 @@ class Wire(asyncio.StreamReaderProtocol):
         self._foreign, self._shown = False, 0.0
         self._pending: list[bytes] = []
         self._lock = threading.Lock()
+        self._owed, self._full = b"", False
         self._transport_: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
 
@@ -126,7 +127,8 @@ class Wire(asyncio.StreamReaderProtocol):
             return
         with self._lock:
             self.written = time.monotonic()
-            transport.write(data)
+            owed, self._owed = self._owed, b""
+            transport.write(owed + data)
 
     def start_pulse(self, interval: float) -> None:
         """Let heartbeats be sent while the loop is busy; not under TLS, whose state belongs to the loop."""
@@ -135,17 +137,19 @@ class Wire(asyncio.StreamReaderProtocol):
             return
         found = transport.get_extra_info("socket")
         if found is not None:
+            transport.set_write_buffer_limits(0)  # to be told whether anything waits to be written
             self._socket = socket.socket(fileno=os.dup(found.fileno()))
             PULSE.add(self, interval)
 
     def beat(self) -> None:
         """Send a heartbeat, from any thread: between two frames, or not at all."""
         with self._lock:
-            transport, sock = self._transport_, self._socket
-            if transport is None or sock is None or transport.get_write_buffer_size():
+            sock = self._socket
+            if sock is None or self._full:
                 return
+            beat = self._owed or HEARTBEAT
             with contextlib.suppress(OSError):  # full: then bytes are under way; broken: the loop will see it
-                sock.send(HEARTBEAT, socket.MSG_DONTWAIT)
+                self._owed = beat[sock.send(beat, socket.MSG_DONTWAIT) :]  # a part of it, if there was room for no more
             self.written = time.monotonic()
 
     def abort(self) -> None:
@@ -173,6 +177,14 @@ class Wire(asyncio.StreamReaderProtocol):
             sink.on_close()
         self.on_lost(exc)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._full = True
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._full = False
 
     def eof_received(self) -> bool:
         super().eof_received()
