@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -12,12 +13,15 @@ import redis.asyncio as bare
 
 import paigeant_redis.layout as layout
 import paigeant_redis.watches as watches_module
-from paigeant.errors import BackendError
+from paigeant.errors import BackendError, ConfigurationError
 from paigeant.model.message import Message, Publication
+from paigeant.model.store import ABSENT, Write
+from paigeant_redis.dial import Dialer
 from paigeant_redis.layout import read_message
 from paigeant_redis.settings import RedisSettings
 from paigeant_redis.transport import RedisTransport
 from rig.brokers import RedisServer
+from rig.ports import free_port
 
 PATIENCE = 20.0
 
@@ -165,3 +169,79 @@ def test_messages_share_no_headers_that_can_be_changed_and_large_ones_are_not_ke
     layout._few_headers.cache_clear()
     assert len(read_message(b"1-3", b'id\n{"k":"' + b"v" * 100_000 + b'"}\nbody').headers["k"]) == 100_000
     assert layout._few_headers.cache_info().currsize == 0
+
+
+@pytest.mark.parametrize(("rights", "allowed"), [("resetchannels", True), ("allchannels -xadd", False)])
+async def test_a_missing_right_is_named_and_leaves_no_act_half_done(
+    own_redis: RedisServer, rights: str, allowed: bool
+) -> None:
+    client = bare.Redis(port=own_redis.port)
+    everything = RedisSettings(url=own_redis.url, namespace="acl")
+    few = RedisSettings(url=f"redis://few:pw@127.0.0.1:{own_redis.port}", namespace="acl")
+    await client.execute_command("ACL", "SETUSER", "few", "on", ">pw", "~*", "+@all", *rights.split())
+    async with RedisTransport(everything) as other, RedisTransport(few) as transport:
+        await other.publish(publication(1))
+        async with transport.consume(["work"], lease=30.0) as consumer:
+            (delivery,) = await consumer.receive(1)
+            settling = delivery.settle(publication(2, "next"), writes=[Write("a", b"1", ABSENT)])
+            if allowed:  # only watchers hear of nothing: they look by themselves
+                await settling
+            else:
+                with pytest.raises(ConfigurationError, match="ACL SETUSER"):
+                    await settling
+        stats = await other.queues("work", "next")
+        entry = await other.state_store().get("a")
+        assert (stats["work"].in_flight, stats["next"].ready, entry is not None) == (
+            (0, 1, True) if allowed else (1, 0, False)
+        )
+    await client.aclose()
+
+
+@asynccontextmanager
+async def stub(*answers: tuple[bytes, bytes]) -> AsyncIterator[int]:
+    """The port of a server that answers commands that contain a word, and says OK to all others; none: is silent."""
+    serving = set[asyncio.Task[Any]]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())  # type: ignore[arg-type]
+        try:
+            while data := await reader.read(65536):
+                for _ in range(data.count(b"*") if answers else 0):
+                    writer.write(next((answer for word, answer in answers if word in data), b"+OK\r\n"))
+        except ConnectionError:
+            pass  # hung up
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+        await asyncio.gather(*serving)
+
+
+def names(port: int) -> bytes:
+    return b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%d\r\n" % (len(str(port)), port)
+
+
+def owns(port: int) -> bytes:
+    return b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n" % port
+
+
+@pytest.mark.parametrize("gone", ["refuses", "is silent"])
+@pytest.mark.parametrize(("mode", "word", "tells"), [("sentinel", b"SENTINEL", names), ("cluster", b"CLUSTER", owns)])
+async def test_a_host_behind_the_times_does_not_stand_in_the_way(
+    own_redis: RedisServer, mode: Any, word: bytes, tells: Any, gone: str
+) -> None:
+    async with stub() as silent:
+        dead = silent if gone == "is silent" else free_port()
+        async with stub((word, tells(dead))) as behind, stub((word, tells(own_redis.port))) as ahead:
+            url = f"redis://127.0.0.1:{behind},127.0.0.1:{ahead}"
+            dialer = Dialer(RedisSettings(url=url, mode=mode, connect_timeout=3.0))
+            connection = await dialer.dial()
+            assert dialer.address.port == own_redis.port
+            await connection.disconnect()
+
+
+async def test_a_wrong_password_is_told_in_a_cluster_too() -> None:
+    async with stub((b"AUTH", b"-WRONGPASS invalid username-password pair\r\n")) as port:
+        with pytest.raises(ConfigurationError, match="PAIGEANT_REDIS_PASSWORD"):
+            await Dialer(RedisSettings(url=f"redis://u:pw@127.0.0.1:{port}", mode="cluster")).dial()

@@ -12,7 +12,7 @@ from redis.crc import key_slot
 from paigeant.errors import BackendUnavailable, ConfigurationError
 
 from .client import Connection, Reply, typed
-from .errors import translate
+from .errors import code_of, elsewhere, refused, translate
 from .settings import Address, RedisSettings, Target
 
 _READ_SIZE = 256 * 1024
@@ -79,11 +79,9 @@ class Dialer:
             if found is None:
                 failures.append(f"{sentinel} knows no primary named {service!r} (PAIGEANT_REDIS_SERVICE)")
                 continue
-            connection = await self._open(Address(found[0].decode(), int(found[1])))
-            if (await _call(connection, "ROLE"))[0] == b"master":
+            named = Address(found[0].decode(), int(found[1]))
+            if (connection := await self._try(named, str(sentinel), failures, role="master")) is not None:
                 return connection
-            await connection.disconnect(nowait=True)
-            failures.append(f"{self.address}, named by {sentinel}, is not the primary yet")
         raise BackendUnavailable(f"no Redis Sentinel of PAIGEANT_REDIS_URL leads to the primary: {'; '.join(failures)}")
 
     async def _by_cluster(self) -> Connection:
@@ -92,16 +90,34 @@ class Dialer:
             try:
                 ranges: Reply = await self._ask(node, self._login(), "CLUSTER", "SLOTS")
             except (client.ConnectionError, client.TimeoutError, OSError) as exc:
+                if _for_good(exc):
+                    raise
                 failures.append(f"{node}: {str(exc) or type(exc).__name__}")
                 continue
             except client.ResponseError as exc:
                 raise ConfigurationError(
                     f"Redis at {node} is no node of a cluster ({exc}); unset PAIGEANT_REDIS_MODE"
                 ) from exc
-            if (owner := self._owner(ranges, node)) is not None:
-                return await self._open(owner)
-            failures.append(f"{node} knows no owner of slot {self._slot}")
+            if (owner := self._owner(ranges, node)) is None:
+                failures.append(f"{node} knows no owner of slot {self._slot}")
+            elif (connection := await self._try(owner, str(node), failures)) is not None:
+                return connection
         raise BackendUnavailable(f"no node of the Redis Cluster leads to the namespace: {'; '.join(failures)}")
+
+    async def _try(self, address: Address, by: str, failures: list[str], role: str = "") -> Connection | None:
+        """Open what a host named, unless it is gone: that host may be behind the times, and another one ahead."""
+        try:
+            async with asyncio.timeout(self.settings.connect_timeout / 3):  # the next host must have its turn
+                connection = await self._open(address)
+                if not role or await _has_role(connection, role):
+                    return connection
+        except (client.RedisError, OSError) as exc:
+            if _for_good(exc):
+                raise
+            failures.append(f"{address}, named by {by}: {str(exc) or type(exc).__name__}")
+        else:
+            failures.append(f"{address}, named by {by}, is not the primary yet")
+        return None
 
     def _owner(self, ranges: Reply, asked: Address) -> Address | None:
         """The primary of our slot; also remembers every node for the next time."""
@@ -162,3 +178,20 @@ async def _connect(connection: Connection) -> None:
 async def _call(connection: Connection, *command: str) -> Reply:
     await connection.send_command(*command)
     return await connection.read_response(disable_decoding=True)
+
+
+async def _has_role(connection: Connection, role: str) -> bool:
+    """Whether the server plays it; hangs up if not."""
+    plays = False
+    try:
+        answer: Reply = await _call(connection, "ROLE")
+        plays = bool(answer[0] == role.encode())
+    finally:
+        if not plays:
+            await connection.disconnect(nowait=True)
+    return plays
+
+
+def _for_good(exc: Exception) -> bool:
+    """Whether the server refused us, and every other would: a wrong login, for example."""
+    return refused(exc) and not elsewhere(code_of(exc))

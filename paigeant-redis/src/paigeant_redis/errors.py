@@ -81,6 +81,8 @@ def code_of(exc: BaseException) -> str:
 
 def code_in(text: str) -> str:
     """The code in an error text; scripts of Redis 6.2 put their own words around it."""
+    if "ACL failure" in text:
+        return "NOPERM"
     known = _UNAVAILABLE.keys() | _WRONG.keys() | {"WRONGTYPE", "NOSCRIPT", "NOGROUP"}
     return next((word for word in _CODE.findall(text) if word in known), "")
 

@@ -173,7 +173,7 @@ local function change(kind, at)
   for i = first, last - 1, 6 do
     local mode, key = ARGV[i], ARGV[i + 1]
     answer[#answer + 1] = mode == 'delete' and delete(key) or put(mode, key, ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
-    call(publish_command, P .. ':w:' .. key, '')
+    redis.pcall(publish_command, P .. ':w:' .. key, '') -- without the right to, watchers look by themselves
   end
   if kind == 'settle' then
     held[queue][lease] = false
