@@ -36,8 +36,9 @@ docs: site ## build the documentation into site/
 bench: $(READY) ## measure, as ratios within one run
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
-proof: $(READY) ## the heavy proofs in full (minutes)
-	@PROOF=1 $(BIN)/pytest tests/chaos -n 2 --dist loadgroup --timeout 1800
+proof: $(READY) ## the heavy proofs in full (an hour or two); PROOF_SEED=N repeats one
+	@PROOF=1 $(BIN)/pytest tests/chaos -n 2 --dist loadgroup --timeout 1800; status=$$?; \
+	$(BIN)/python -m tests.chaos.brokers.report; exit $$status
 
 lint: $(READY)
 	@echo "== style: ruff"
