@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import tracemalloc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,3 +245,33 @@ async def test_transports_need_not_be_hashable_and_equal_ones_are_two(
         async with bed.client() as one, other.client() as two:
             inboxes = [inbox_module.Inbox.of(await client._session.open()) for client in (one, two)]
             assert inboxes[0] is not inboxes[1]
+
+
+async def test_outcomes_are_kept_in_little_more_than_their_bytes(bed: Bed) -> None:
+    async with bed.worker(work), bed.dispatcher() as dispatcher, bed.client() as client:
+
+        async def run(count: int) -> None:
+            for _ in range(count):
+                await client.outcome(await dispatcher.dispatch_workflow(SLIP), timeout=PATIENCE)
+
+        env = await client._session.open()
+        env.security.verified.add = env.security.verified.sealed = lambda _: None  # type: ignore[method-assign]
+        inbox = inbox_module.Inbox.of(env)
+        await run(10)
+        before = inbox._size
+        tracemalloc.start()
+        try:
+            await run(100)
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert kept < 3 * (inbox._size - before)
+
+
+async def test_an_outcome_may_be_asked_for_again_and_late(bed: Bed) -> None:
+    async with bed.worker(work), bed.client() as client:
+        workflow = await bed.dispatch(SLIP)
+        assert (await client.outcome(workflow, timeout=PATIENCE)).results == {"work": 7}
+        assert (await client.outcome(workflow, timeout=PATIENCE)).results == {"work": 7}
+        async with bed.client() as another:
+            assert (await another.outcome(workflow, timeout=PATIENCE)).results == {"work": 7}

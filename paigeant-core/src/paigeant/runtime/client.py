@@ -208,7 +208,7 @@ class WorkflowClient(Face):
             self._receiving = True
             inbox.join(env)
             self._session.on_close(partial(self._leave, inbox, env))
-        opened = await inbox.wait(correlation_id)
+        opened = await inbox.wait(env, correlation_id)
         return opened, proven_status(opened, env.now())
 
     async def _leave(self, inbox: Inbox, env: Environment) -> None:

@@ -48,8 +48,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self.queue = f"reply.{secrets.token_hex(16)}"
-        self._kept: dict[str, Opened] = {}
-        self._sizes: dict[str, int] = {}
+        self._kept: dict[str, Message] = {}  # as they came: what is made of them takes eight times the memory
         self._size = 0
         self._waiting: dict[str, set[asyncio.Future[Opened]]] = {}
         self._members: list[Environment] = []
@@ -84,13 +83,13 @@ class Inbox:
             self._server = self._members[-1]
             self._task = asyncio.create_task(self._run(self._server), name="paigeant inbox")
 
-    async def wait(self, workflow: str) -> Opened:
+    async def wait(self, env: Environment, workflow: str) -> Opened:
         """The final envelope of a workflow, verified. For members.
 
         :raises BackendClosed: the transport was disconnected, or the last member has left, meanwhile.
         """
         if workflow in self._kept:
-            return self._kept[workflow]
+            return await _open(env, self._kept[workflow])
         self._serve()
         future: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(workflow, set())
@@ -148,22 +147,20 @@ class Inbox:
         if origin.reply_to != self.queue or not proven_status(opened, env.now()):
             log.warning("a message in the reply queue proves no outcome of workflow %s; it is dropped", origin.wf)
             return True
-        self._keep(origin.wf, opened, len(delivery.message.body))
+        self._keep(origin.wf, delivery.message)
         for future in self._waiting.get(origin.wf, ()):
             if not future.done():
                 future.set_result(opened)
         return True
 
-    def _keep(self, workflow: str, opened: Opened, size: int) -> None:
+    def _keep(self, workflow: str, message: Message) -> None:
         if workflow in self._kept:
             return
-        self._kept[workflow] = opened
-        self._sizes[workflow] = size
-        self._size += size
+        self._kept[workflow] = message
+        self._size += len(message.body)
         while self._size > KEPT:
             oldest = next(iter(self._kept))
-            del self._kept[oldest]
-            self._size -= self._sizes.pop(oldest)
+            self._size -= len(self._kept.pop(oldest).body)
             log.warning(
                 "the outcome of workflow %s is forgotten: nobody asked for it in time, and without a state store it "
                 "is kept in memory only; configure one (PAIGEANT_STATE_STORE), or ask sooner",
