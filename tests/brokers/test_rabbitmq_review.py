@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import struct
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aio_pika
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from brokers.rabbit import LEASE, bare_channel, one, patiently, publication, received, settings
+from brokers.rabbit import LEASE, bare_channel, is_empty, one, patiently, publication, received, settings
+from paigeant.abc import Delivery
 from paigeant.errors import ConfigurationError, MessageTooLarge, OutcomeUnknown
 from paigeant.model.message import Message, Publication
 from paigeant_rabbitmq import frames, lane, publisher
+from paigeant_rabbitmq.acks import Acks
 from paigeant_rabbitmq.link import Link
 from paigeant_rabbitmq.settings import Place, RabbitMQSettings
 from paigeant_rabbitmq.transport import RabbitMQTransport
@@ -263,3 +268,91 @@ async def test_a_heartbeat_that_is_sent_in_part_is_finished_before_anything_else
     wire.beat()
     assert len(sock.sent) == 8 * beats + 10
     wire._transport_ = wire._socket = None
+
+
+@pytest.mark.parametrize("limit", [1, 100])
+@pytest.mark.parametrize("idle", [False, True])
+async def test_what_was_settled_right_before_leaving_stays_settled(rabbit_server: Any, limit: int, idle: bool) -> None:
+    for _ in range(5):
+        async with RabbitMQTransport(settings(rabbit_server.url)) as transport:
+            await transport.publish(*(publication(str(number)) for number in range(70)))
+            async with transport.consume(["work", "other"], lease=LEASE) as consumer:
+                held: list[Delivery] = []
+                while len(held) < 70:
+                    held += await received(consumer, limit)
+                if idle:  # cancelled, so that nothing is subscribed to any more
+                    with pytest.raises(TimeoutError):
+                        async with asyncio.timeout(0.05):
+                            await consumer.receive(1)
+                for delivery in sorted(held, key=lambda one: hash(one.message.id)):
+                    await delivery.settle()
+                    await asyncio.sleep(0)
+            assert await is_empty(transport)
+
+
+class _Channel:
+    """What the broker holds as delivered and not acknowledged."""
+
+    def __init__(self) -> None:
+        self.unsettled: set[int] = set()
+        self.returned: set[int] = set()
+        self.late: list[Callable[[], bytes]] = []
+        self.sent = b""
+
+    def send(self, *parts: bytes) -> None:
+        self.sent += b"".join(parts)
+
+    def defer(self, parts: Callable[[], bytes]) -> None:
+        self.late.append(parts)
+
+    def flush(self) -> None:
+        data, self.sent = self.sent + b"".join(parts() for parts in self.late), b""
+        self.late.clear()
+        for at in range(0, len(data), 21):
+            tag, multiple = frames.read_confirm(data[at + 7 :])
+            tags = {one for one in self.unsettled if one <= tag} if multiple and data[at + 10] == 0x50 else {tag}
+            assert tag in self.unsettled, "an unknown delivery tag ends the channel"
+            self.unsettled -= tags
+            if data[at + 10] == 0x78:
+                self.returned |= tags
+
+
+@given(
+    st.lists(st.sampled_from(["arrive", "arrive", "settle", "settle", "reject", "flush"]), max_size=80), st.randoms()
+)
+def test_several_acknowledgements_say_the_same_as_single_ones(acts: list[str], chance: random.Random) -> None:
+    channel: Any = _Channel()
+    acks, held, given_back, tag = Acks(channel, 1), set[int](), set[int](), 0
+    for act in acts:
+        if act == "arrive":
+            tag += 1
+            held.add(tag)
+            channel.unsettled.add(tag)
+            acks.arrived(tag)
+        elif act == "flush":
+            channel.flush()
+            assert channel.unsettled == held
+        elif held:
+            chosen = chance.choice(sorted(held))
+            held.remove(chosen)
+            if act == "settle":
+                acks.acknowledge(chosen)
+            else:
+                given_back.add(chosen)
+                acks.reject(chosen)
+    channel.flush()
+    assert (channel.unsettled, channel.returned) == (held, given_back)
+
+
+async def test_many_new_queues_at_once_cost_no_connection(rabbit_server: Any) -> None:
+    async with (
+        RabbitMQTransport(settings(rabbit_server.url)) as transport,
+        transport.consume(["other"], lease=LEASE) as consumer,
+    ):
+        await transport.publish(publication("held", "other"))
+        held = await one(consumer)
+        for turn in range(5):
+            names = [f"q{turn}-{number}" for number in range(30)]
+            missing = (transport.peek(f"missing-{name}") for name in names)
+            await asyncio.gather(*(transport.publish(publication("1", name)) for name in names), *missing)
+        await held.settle()

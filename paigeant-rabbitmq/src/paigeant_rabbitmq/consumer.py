@@ -16,6 +16,7 @@ from paigeant.abc import Consumer, Delivery
 from paigeant.errors import BackendClosed, ConfigurationError, LeaseLost, PaigeantError
 
 from . import delays, errors, frames
+from .acks import Acks
 from .delivery import Outbound, RabbitMQDelivery
 from .lane import Grip, Lane
 from .link import Line, Link, closing_of
@@ -60,6 +61,7 @@ class RabbitMQConsumer(Consumer):
         self._most = 1
         self._line: Line | None = None
         self._channel: AbstractChannel | None = None
+        self._acks: Acks | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._returning: set[asyncio.Task[None]] = set()
@@ -115,7 +117,7 @@ class RabbitMQConsumer(Consumer):
         if pushed is None:
             return None  # the channel is being closed, which gives it back
         lane, grip = pushed
-        grip.unsettled += 1
+        grip.arrived(tag)
         counted = self._settings.queue_type == "quorum"
         message, due, deliveries = read(header, body, redelivered=redelivered, counted=counted)
         delivery = RabbitMQDelivery(self._outbound, grip, tag, lane.name, message, deliveries, due)
@@ -221,6 +223,7 @@ class RabbitMQConsumer(Consumer):
                 await self._topology.consume_queue(lane.name, self._expires)
         self._line, self._gone = line, False
         self._channel = channel = await self._timed(line.channel(self))
+        self._acks = Acks(line.wire, channel.number)
         channel.on_consumer_cancel_callbacks.add(self._on_cancel)
         closing = closing_of(channel)
         while True:
@@ -261,12 +264,12 @@ class RabbitMQConsumer(Consumer):
         self._buffer = kept
 
     async def _subscribe(self, channel: AbstractChannel, lane: Lane, limit: int) -> None:
-        assert self._line is not None
+        assert self._acks is not None
         prefetch = lane.next_prefetch(limit, self._most)
         await self._unsubscribe(channel, lane)
         if not self._topology.knows(lane.entity):
             await self._topology.consume_queue(lane.name, self._expires)
-        grip = Grip(self._line.wire, channel.number)
+        grip = Grip(self._acks)
         self._pushing[grip.name.encode()] = lane, grip
         lane.subscribe(grip, prefetch)
         await self._timed(channel.basic_qos(prefetch_count=prefetch))
@@ -289,9 +292,18 @@ class RabbitMQConsumer(Consumer):
             return
         try:
             async with asyncio.timeout(1.0):
+                if self._acks is not None and self._acks.crowded and not self._gone:
+                    await self._take_in(channel)
                 await channel.close(None)
         except errors.TRANSIENT:
             pass  # closed by the broker already, or with the connection
+
+    async def _take_in(self, channel: AbstractChannel) -> None:
+        """See that no acknowledgement still waits in the channel: a subscription comes to the queue after them."""
+        await channel.basic_qos(prefetch_count=1)
+        for lane in self._lanes:
+            subscribed = await channel.basic_consume(lane.entity, _unused)
+            await channel.basic_cancel(str(subscribed.consumer_tag))
 
     def _end_grips(self) -> None:
         for lane in self._lanes:

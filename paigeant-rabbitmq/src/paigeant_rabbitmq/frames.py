@@ -89,9 +89,9 @@ def content(channel: int, method: bytes, header: bytes, body: bytes, frame_max: 
     return pieces
 
 
-def ack_frame(channel: int, tag: int) -> bytes:
-    """Acknowledge one delivery."""
-    return _ack_frame.pack(METHOD, channel, 13, _ACK, tag, 0, 0xCE)
+def ack_frame(channel: int, tag: int, *, multiple: bool = False) -> bytes:
+    """Acknowledge one delivery; with ``multiple``, all up to it."""
+    return _ack_frame.pack(METHOD, channel, 13, _ACK, tag, multiple, 0xCE)
 
 
 def reject_frame(channel: int, tag: int) -> bytes:

@@ -10,8 +10,7 @@ import itertools
 import secrets
 from collections.abc import Callable
 
-from . import frames
-from .wire import Wire
+from .acks import Acks
 
 _PROCESS = secrets.token_hex(4)
 _numbers = itertools.count(1)
@@ -24,21 +23,25 @@ MOST = 65_535
 class Grip:
     """The hold of one subscription on its deliveries. It ends with the channel, or when the broker cancels it."""
 
-    __slots__ = ("alive", "channel", "name", "unsettled", "wire")
+    __slots__ = ("acks", "alive", "name", "unsettled")
 
-    def __init__(self, wire: Wire, channel: int) -> None:
-        self.wire, self.channel = wire, channel
+    def __init__(self, acks: Acks) -> None:
+        self.acks = acks
         self.name = f"{_PROCESS}-{next(_numbers)}"
         self.alive, self.unsettled = True, 0
         _alive.add(self.name)
 
+    def arrived(self, tag: int) -> None:
+        self.unsettled += 1
+        self.acks.arrived(tag)
+
     def acknowledge(self, tag: int) -> None:
         self.unsettled -= 1
-        self.wire.send(frames.ack_frame(self.channel, tag))
+        self.acks.acknowledge(tag)
 
     def reject(self, tag: int) -> None:
         self.unsettled -= 1
-        self.wire.send(frames.reject_frame(self.channel, tag))
+        self.acks.reject(tag)
 
     def end(self) -> None:
         """Idempotent."""

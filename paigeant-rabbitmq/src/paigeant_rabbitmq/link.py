@@ -23,6 +23,7 @@ from .wire import Sink, Wire, WireWriter
 log = logging.getLogger("paigeant.rabbitmq")
 
 _FIRST, _LONGEST = 0.05, 5.0
+_MOST_CHANNELS = 65_535
 _GOODBYE = 2.0
 """Seconds that the broker has to answer when a connection is closed."""
 
@@ -48,6 +49,7 @@ class Line:
 
     def __init__(self, connection: aio_pika.Connection, wire: Wire, address: Address) -> None:
         self._connection, self.wire, self.address = connection, wire, address
+        self._number = 0
         assert connection.transport is not None
         self._under = connection.transport.connection
         self.lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
@@ -72,11 +74,20 @@ class Line:
 
         :raises ConnectionError: the connection was lost meanwhile.
         """
-        channel = await self._under.channel(publisher_confirms=confirms)
+        channel = await self._under.channel(self._free_number(), publisher_confirms=confirms)
         if sink is not None:
             self.wire.adopt(channel.number, sink)
             closing_of(channel).add_done_callback(lambda _: self.wire.abandon(channel.number, sink))
         return channel
+
+    def _free_number(self) -> int:
+        """The library would take the one that was freed last, before the broker is told that it is free."""
+        most = self._under.connection_tune.channel_max or _MOST_CHANNELS
+        for _ in range(most):
+            self._number = self._number % most + 1
+            if self._number not in self._under.channels:
+                break
+        return self._number
 
     async def close(self) -> None:
         """Say goodbye, or cut it."""

@@ -86,6 +86,7 @@ class Wire(asyncio.StreamReaderProtocol):
         self._buffer, self._contents = bytearray(), dict[int, _Content]()
         self._foreign, self._shown = False, 0.0
         self._pending: list[bytes] = []
+        self._deferred: list[Callable[[], bytes]] = []
         self._lock = threading.Lock()
         self._owed, self._full = b"", False
         self._transport_: asyncio.Transport | None = None
@@ -110,15 +111,24 @@ class Wire(asyncio.StreamReaderProtocol):
 
     def send(self, *parts: bytes) -> None:
         """Write whole frames; what is sent in one turn of the loop leaves in one piece."""
-        if not self._pending:
-            self._loop_.call_soon(self.flush)
+        self._flush_soon()
         self._pending += parts
+
+    def defer(self, parts: Callable[[], bytes]) -> None:
+        """As ``send``, of what is put together when it leaves: after all that is sent in the same turn."""
+        self._flush_soon()
+        self._deferred.append(parts)
+
+    def _flush_soon(self) -> None:
+        if not self._pending and not self._deferred:
+            self._loop_.call_soon(self.flush)
 
     def flush(self) -> None:
         """Write what is pending now."""
-        if self._pending:
-            data, self._pending = b"".join(self._pending), []
-            self.write_now(data)
+        pending, self._pending = self._pending, []
+        deferred, self._deferred = self._deferred, []
+        if pending or deferred:
+            self.write_now(b"".join([*pending, *(parts() for parts in deferred)]))
 
     def write_now(self, data: bytes) -> None:
         """The only way to the socket but for the pulse's, so that the two never mix."""
