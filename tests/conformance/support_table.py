@@ -1,4 +1,4 @@
-"""Writes the tables of what is shipped here into ``docs/plugins/conformance.md``. Run it after a change of abilities."""
+"""Writes the tables of what is shipped here into ``docs/plugins/conformance.md``. Run it when abilities change."""
 
 from __future__ import annotations
 
