@@ -183,3 +183,16 @@ def test_shared_mode_under_any_schedule() -> None:
 
 def test_separate_mode_under_any_schedule() -> None:
     run_state_machine_as_test(SeparateHops, settings=SETTINGS)
+
+
+def test_of_copies_that_give_up_the_second_undoes_nothing() -> None:
+    """Found by the machine above: a stale ``gen`` could be lost in a deduplication window."""
+    state = SharedHops()
+    state.dispatch(trouble=None)
+    state.copy_message(seq=0)
+    state.receive(trouble=None)
+    state.receive(trouble=None)
+    state.give_up(how="release", pick=0, trouble=None)
+    state.give_up(how="park", pick=0, trouble=None)
+    state.each_hop_is_committed_once_and_the_end_is_final()
+    state.teardown()

@@ -43,7 +43,7 @@ class SharedProtocol(StoredProtocol):
                     self._settle_once, self._env.clock, "committing a hop", claim, cursor, successors, (write, *writes)
                 )
             except RevisionConflict:
-                if not await self._still_mine(claim):
+                if not await self._still_mine(claim, cursor):
                     return await self._settle(claim.delivery)
 
     async def _settle_once(
@@ -59,10 +59,17 @@ class SharedProtocol(StoredProtocol):
         entry = await self._store.get(claim.keys.cursor)
         return entry is not None and Cursor.decode(entry.value).nonce == cursor.nonce
 
-    async def _still_mine(self, claim: Claim) -> bool:
-        entry = await patiently(lambda: self._store.get(claim.keys.cursor), self._env.clock, "reading a cursor")
+    async def _still_mine(self, claim: Claim, wanted: Cursor) -> bool:
+        """Whether to try again after a refusal: the hop still stands where this claim found it, or is done by it.
+
+        Of copies of one message that run at once, the first to retry, park or give back has moved the hop on;
+        a second such move would undo it.
+        """
+        entry = await patiently(self._store.get, self._env.clock, "reading a cursor", claim.keys.cursor)
         if entry is None:
             return False
         claim.revision = entry.revision
-        found = decide(Cursor.decode(entry.value), claim.seq, claim.opened.heads, self._env.now())
-        return found.action is Action.RUN
+        found = Cursor.decode(entry.value)
+        if wanted.seq == claim.seq and found.nonce != claim.cursor.nonce:
+            return False
+        return decide(found, claim.seq, claim.opened.heads, self._env.now()).action is Action.RUN
