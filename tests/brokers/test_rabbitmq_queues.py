@@ -14,7 +14,7 @@ from paigeant.abc import Delivery
 from paigeant.errors import ConfigurationError, LeaseLost, MessageTooLarge
 from paigeant.model.finding import Severity
 from paigeant.model.message import Message, Publication
-from paigeant_rabbitmq import consumer as consumer_module
+from paigeant_rabbitmq import buffer
 from paigeant_rabbitmq.transport import RabbitMQTransport
 
 
@@ -53,7 +53,7 @@ async def test_what_no_slot_is_free_for_goes_to_others(rabbit_server: Any) -> No
 
 
 async def test_bystanders_are_not_counted(rabbit_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer_module, "LINGER", 0.05)
+    monkeypatch.setattr(buffer, "LINGER", 0.05)
     async with RabbitMQTransport(settings(rabbit_server.url)) as transport:
         await transport.publish(*(publication(str(number)) for number in range(20)))
         async with transport.consume(["work"], lease=LEASE) as consumer:

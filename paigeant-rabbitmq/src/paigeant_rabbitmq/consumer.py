@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Iterable
 from time import time
 from typing import TypeVar
@@ -13,14 +12,17 @@ from aiormq.abc import AbstractChannel
 from pamqp import commands
 
 from paigeant.abc import Consumer, Delivery
-from paigeant.errors import BackendClosed, ConfigurationError, LeaseLost, PaigeantError
+from paigeant.errors import BackendClosed, ConfigurationError
 
 from . import delays, errors, frames
 from .acks import Acks
+from .buffer import Buffer
 from .delivery import Outbound, RabbitMQDelivery
 from .lane import Grip, Lane
-from .link import Line, Link, closing_of
+from .line import Line, closing_of
+from .link import Link
 from .received import read
+from .returns import Returns
 from .settings import RabbitMQSettings
 from .tasks import cancel
 from .topology import Topology
@@ -28,8 +30,6 @@ from .topology import Topology
 _T = TypeVar("_T")
 log = logging.getLogger("paigeant.rabbitmq")
 
-LINGER = 0.5
-"""Seconds that a message may wait here for a free slot; then others shall have it."""
 _FIRST, _LONGEST = 0.1, 5.0
 _GOODBYE = 1.0
 """Seconds for a subscription that is being made or ended when the consumer is closed."""
@@ -54,7 +54,7 @@ class RabbitMQConsumer(Consumer):
         self._lanes = [Lane(name, topology.queue(name)) for name in queues]
         self._expires = expires
         self._pushing: dict[bytes, tuple[Lane, Grip]] = {}
-        self._buffer: deque[RabbitMQDelivery] = deque()
+        self._buffer, self._returns = Buffer(self._on_stale), Returns()
         self._waiting: dict[asyncio.Future[None], int] = {}
         self._news = asyncio.Event()
         self._idle = self._stale = self._closed = self._gone = False
@@ -62,9 +62,7 @@ class RabbitMQConsumer(Consumer):
         self._line: Line | None = None
         self._channel: AbstractChannel | None = None
         self._acks: Acks | None = None
-        self._linger: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._returning: set[asyncio.Task[None]] = set()
         self._tender: asyncio.Task[None] | None = None
 
     async def open(self, lease: float) -> None:
@@ -85,7 +83,7 @@ class RabbitMQConsumer(Consumer):
         self._most = max(self._most, limit)
         while True:
             self._check()
-            if found := self._take(limit):
+            if found := self._buffer.take(limit):
                 return found
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._waiting[waiter] = limit
@@ -107,7 +105,9 @@ class RabbitMQConsumer(Consumer):
         self._news.set()
         if self._tender is not None and self._channel is not None:  # it may be in the middle of a call
             await asyncio.wait([self._tender], timeout=_GOODBYE)
-        await cancel(*(task for task in (self._tender, *self._returning) if task is not None))
+        if self._tender is not None:
+            await cancel(self._tender)
+        await self._returns.close()
 
     # -- what the broker sends
 
@@ -122,13 +122,10 @@ class RabbitMQConsumer(Consumer):
         message, due, deliveries = read(header, body, redelivered=redelivered, counted=counted)
         delivery = RabbitMQDelivery(self._outbound, grip, tag, lane.name, message, deliveries, due)
         if due and (early := due / 1000 - time()) > 0:
-            return self._give_back(delivery, min(early, delays.LONGEST))
-        delivery.arrived = self._loop.time()
-        self._buffer.append(delivery)
+            return self._returns.give_back(delivery, min(early, delays.LONGEST))
+        self._buffer.add(delivery)
         if self._waiting:
             self._wake()
-        if self._linger is None:
-            self._linger = self._loop.call_later(LINGER, self._look)
         return None
 
     def on_confirm(self, tag: int, multiple: bool, stored: bool) -> None:
@@ -146,56 +143,25 @@ class RabbitMQConsumer(Consumer):
                 log.warning("RabbitMQ no longer sends messages of queue %r; subscribing again", lane.name)
                 lane.end()
                 self._topology.forget(lane.entity)
-                self._buffer = deque(one for one in self._buffer if one.held)
+                self._buffer.drop_lost()
         self._news.set()
 
     # -- the buffer
-
-    def _take(self, limit: int) -> list[Delivery]:
-        buffer = self._buffer
-        if len(buffer) <= limit:
-            found: list[Delivery] = list(buffer)
-            buffer.clear()
-            return found
-        return [buffer.popleft() for _ in range(limit)]
 
     def _wake(self) -> None:
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _look(self) -> None:
-        """Has something waited for too long?"""
-        self._linger = None
-        if not self._buffer:
-            return
-        left = self._buffer[0].arrived + LINGER - self._loop.time()
-        if left <= 0:
-            self._stale = True
-            self._news.set()
-        self._linger = self._loop.call_later(max(left, 0.01) if left > 0 else LINGER, self._look)
+    def _on_stale(self) -> None:
+        self._stale = True
+        self._news.set()
 
     def _stop_pushing(self) -> None:
         """Nobody waits: nothing shall be leased to us."""
         if not self._waiting and not self._closed:
             self._idle = True
             self._news.set()
-
-    def _give_back(self, delivery: RabbitMQDelivery, delay: float) -> None:
-        task = asyncio.ensure_future(self._returned(delivery, delay))
-        self._returning.add(task)
-        task.add_done_callback(self._returning.discard)
-
-    async def _returned(self, delivery: RabbitMQDelivery, delay: float) -> None:
-        """As a copy that does not count this receipt; if that cannot be had, simply back."""
-        try:
-            await delivery.give_back(delay, (delivery.deliveries or 1) - 1)
-        except LeaseLost:
-            pass
-        except PaigeantError as exc:
-            log.warning("a message of queue %r could not be put back (%s); the broker will", delivery.queue, exc)
-            await asyncio.sleep(1.0)
-            delivery.requeue()
 
     # -- the task
 
@@ -246,22 +212,14 @@ class RabbitMQConsumer(Consumer):
                 if lane.wants(limit):
                     await self._subscribe(channel, lane, limit)
         elif self._idle or self._stale:
-            full = {one.queue for one in self._buffer}
+            full = self._buffer.queues()
             stopped = [lane for lane in self._lanes if self._idle or lane.name in full]
             self._idle = self._stale = False
             for lane in stopped:
                 await self._unsubscribe(channel, lane)
             if not self._waiting:
-                self._return_buffered({lane.name for lane in stopped})
-
-    def _return_buffered(self, queues: set[str]) -> None:
-        kept: deque[RabbitMQDelivery] = deque()
-        for delivery in self._buffer:
-            if delivery.queue in queues:
-                self._give_back(delivery, 0.0)
-            else:
-                kept.append(delivery)
-        self._buffer = kept
+                for delivery in self._buffer.take_of({lane.name for lane in stopped}):
+                    self._returns.give_back(delivery, 0.0)
 
     async def _subscribe(self, channel: AbstractChannel, lane: Lane, limit: int) -> None:
         assert self._acks is not None

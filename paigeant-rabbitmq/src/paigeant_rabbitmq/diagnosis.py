@@ -11,10 +11,11 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 from paigeant.errors import PaigeantError
 from paigeant.model.finding import Finding, Severity
 
+from .channels import on_a_channel
 from .errors import GRANT
-from .link import Line, Link
+from .line import Line
+from .link import Link
 from .settings import RabbitMQSettings
-from .topology import on_a_channel
 
 PAIRING = (
     "RabbitMQ keeps no state of workflows. Without a state store, steps run at least once, and forks, waits, cancel "

@@ -11,9 +11,9 @@ from paigeant.errors import PaigeantError
 from paigeant.model.message import Message
 
 from . import frames
-from .link import Line, closing_of
+from .channels import on_a_channel
+from .line import Line, closing_of
 from .received import read
-from .topology import on_a_channel
 
 _AT_ONCE = 100
 """Messages asked for in one go."""

@@ -12,7 +12,7 @@ from paigeant.errors import OutcomeUnknown
 from paigeant.model.message import Publication
 
 from . import errors, frames
-from .link import Line, closing_of
+from .line import Line, closing_of
 from .properties import read_properties
 
 _TURNS = 1.0

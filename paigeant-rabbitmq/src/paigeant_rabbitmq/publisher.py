@@ -12,7 +12,8 @@ from paigeant.model.message import Publication
 
 from . import errors, frames
 from .delays import LONGEST, bucket
-from .link import Line, Link
+from .line import Line
+from .link import Link
 from .notes import Note
 from .outlet import Group, Outlet, Sent
 from .received import MOST_HEADERS

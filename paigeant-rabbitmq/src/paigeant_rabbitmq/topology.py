@@ -17,12 +17,10 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, Chann
 
 from paigeant.errors import ConfigurationError, PaigeantError
 
-from . import errors
+from .channels import on_a_channel
 from .delays import BUCKETS
-from .link import Line, Link
+from .link import Link
 from .settings import RabbitMQSettings
-from .tasks import apart
-from .wire import Sink
 
 T = TypeVar("T")
 
@@ -224,38 +222,3 @@ def _fitting(name: str) -> str:
     return (
         name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 33]}:{sha256(name.encode()).hexdigest()[:32]}"
     )
-
-
-async def on_a_channel(
-    line: Line,
-    call: Callable[[AbstractChannel], Awaitable[T]],
-    what: str,
-    timeout: float,
-    *,
-    confirms: bool = False,
-    sink: Sink | None = None,
-) -> T:
-    """Run ``call`` on a channel of its own: what the broker refuses ends the channel, and nobody else's work."""
-
-    async def run() -> T:
-        channel: AbstractChannel | None = None
-        try:
-            async with asyncio.timeout(timeout):
-                channel = await line.channel(sink, confirms=confirms)
-                return await call(channel)
-        finally:
-            if channel is not None:
-                await _shut(channel)
-
-    try:
-        return await apart(run())
-    except errors.TRANSIENT as exc:
-        raise errors.calling(exc, str(line.address), what) from exc
-
-
-async def _shut(channel: AbstractChannel) -> None:
-    try:
-        async with asyncio.timeout(1.0):
-            await channel.close(None)
-    except errors.TRANSIENT:
-        pass  # closed by the broker already, or with the connection

@@ -13,57 +13,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from . import frames
-from .frames import (
-    ACK,
-    BLOCKED,
-    BODY,
-    CLOSE,
-    DELIVER,
-    EMPTY,
-    GOODBYE,
-    GOT,
-    HEADER,
-    HEARTBEAT,
-    METHOD,
-    NACK,
-    RETURN,
-    UNBLOCKED,
-)
+from .frames import BLOCKED, GOODBYE, HEARTBEAT, METHOD, UNBLOCKED
 from .pulse import PULSE
+from .sinks import Sink, Sinks
 
-_OURS = frozenset({DELIVER, RETURN, GOT, EMPTY, ACK, NACK})
 _KINDS = frozenset({1, 2, 3, 8})
 _ALIVE = 1.0
 """Seconds after which the library is shown a heartbeat in place of the frames that it does not see."""
-
-
-class Sink(Protocol):
-    """Takes the message frames of one channel. Called from within the loop; must not raise."""
-
-    def on_confirm(self, tag: int, multiple: bool, stored: bool) -> None:
-        """``basic.ack`` or ``basic.nack`` of publications up to or at ``tag``."""
-        ...
-
-    def on_message(self, method: bytes, header: bytes, body: bytes, returned: bool) -> None:
-        """A whole message: delivered, got, or returned as unroutable; all empty if there is none to get."""
-        ...
-
-    def on_close(self) -> None:
-        """The channel is closed by the broker, or with the connection: not one frame more may be sent on it."""
-        ...
-
-
-class _Content:
-    """A message of which frames are still to come."""
-
-    __slots__ = ("header", "left", "method", "parts", "returned")
-
-    def __init__(self, method: bytes, returned: bool) -> None:
-        self.method, self.returned = method, returned
-        self.header, self.left, self.parts = b"", 0, list[bytes]()
 
 
 class Wire(asyncio.StreamReaderProtocol):
@@ -76,14 +34,14 @@ class Wire(asyncio.StreamReaderProtocol):
 
     def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(reader, loop=loop)
-        self.sinks: dict[int, Sink] = {}
+        self.sinks = Sinks()
         self.on_blocked: Callable[[str | None], None] = lambda reason: None
         self.on_lost: Callable[[Exception | None], None] = lambda exc: None
         self.written = time.monotonic()
         self.goodbye: tuple[int, str] | None = None
         self.lost = False
         self._reader, self._loop_ = reader, loop
-        self._buffer, self._contents = bytearray(), dict[int, _Content]()
+        self._buffer = bytearray()
         self._foreign, self._shown = False, 0.0
         self._pending: list[bytes] = []
         self._deferred: list[Callable[[], bytes]] = []
@@ -99,13 +57,7 @@ class Wire(asyncio.StreamReaderProtocol):
         """
         if self.lost:
             raise ConnectionError("the connection was lost")
-        self._contents.pop(channel, None)
-        self.sinks[channel] = sink
-
-    def abandon(self, channel: int, sink: Sink) -> None:
-        """The channel is closed; its number may belong to another one by now."""
-        if self.sinks.get(channel) is sink:
-            del self.sinks[channel]
+        self.sinks.adopt(channel, sink)
 
     # -- writing
 
@@ -182,9 +134,7 @@ class Wire(asyncio.StreamReaderProtocol):
             sock, self._socket = self._socket, None
         if sock is not None:
             sock.close()
-        sinks, self.sinks = self.sinks, {}
-        for sink in sinks.values():
-            sink.on_close()
+        self.sinks.close()
         self.on_lost(exc)
         super().connection_lost(exc)
 
@@ -214,7 +164,7 @@ class Wire(asyncio.StreamReaderProtocol):
             end = at + size + 8
             if len(buffer) < end:
                 break
-            if channel not in self.sinks or not self._take(kind, channel, bytes(buffer[at + 7 : end - 1])):
+            if channel not in self.sinks or not self.sinks.take(kind, channel, bytes(buffer[at + 7 : end - 1])):
                 self._pass(kind, channel, bytes(buffer[at:end]))
             at = end
         del buffer[:at]
@@ -240,41 +190,6 @@ class Wire(asyncio.StreamReaderProtocol):
         if self.sinks and now - self._shown > _ALIVE:
             self._shown = now
             self._reader.feed_data(HEARTBEAT)
-
-    def _take(self, kind: int, channel: int, payload: bytes) -> bool:
-        """Whether the frame is one of ours."""
-        if kind == METHOD:
-            return self._method(channel, payload)
-        content = self._contents.get(channel)
-        if content is None:
-            return False
-        if kind == HEADER:
-            content.header, content.left = payload, frames.body_size(payload)
-        elif kind == BODY:
-            content.left -= len(payload)
-            content.parts.append(payload)
-        if content.left <= 0:
-            del self._contents[channel]
-            parts = content.parts
-            body = parts[0] if len(parts) == 1 else b"".join(parts)
-            self.sinks[channel].on_message(content.method, content.header, body, content.returned)
-        return True
-
-    def _method(self, channel: int, payload: bytes) -> bool:
-        method = int.from_bytes(payload[:4], "big")
-        if method not in _OURS:
-            if method == CLOSE:
-                self._contents.pop(channel, None)
-                self.sinks.pop(channel).on_close()
-            return False
-        if method in (ACK, NACK):
-            tag, multiple = frames.read_confirm(payload)
-            self.sinks[channel].on_confirm(tag, multiple, method == ACK)
-        elif method == EMPTY:
-            self.sinks[channel].on_message(b"", b"", b"", returned=False)
-        else:
-            self._contents[channel] = _Content(payload, method == RETURN)
-        return True
 
 
 class WireWriter(asyncio.StreamWriter):
