@@ -43,6 +43,7 @@ class Stage(Protocol):
         workers: int = 2,
         pace: float = 0.1,
         lease: float = LEASE,
+        resend: float = RESEND,
         **more: str,
     ) -> Storm: ...
 
@@ -97,6 +98,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         workers: int = 2,
         pace: float = 0.1,
         lease: float = LEASE,
+        resend: float = RESEND,
         **more: str,
     ) -> Storm:
         environment = {
@@ -107,13 +109,13 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
             "XDG_STATE_HOME": str(tmp_path),
             "STORM_LEDGER": str(tmp_path / "ledger"),
             "STORM_PACE": str(pace),
-            "STORM_RESEND": str(RESEND),
+            "STORM_RESEND": str(resend),
             **there.environment,
             **more,
         }
         for variable, value in environment.items():
             monkeypatch.setenv(variable, value)
-        monkeypatch.setattr("paigeant.state.transitions.RESEND_AFTER", RESEND)
+        monkeypatch.setattr("paigeant.state.transitions.RESEND_AFTER", resend)
         report = Report(name, there.broker, there.version, there.store, seed(), strikes=strikes)
         print(f"{name}: PROOF_SEED={report.seed}")
         chance, ledger = random.Random(report.seed), Ledger(tmp_path / "ledger")

@@ -110,10 +110,13 @@ def wipes(server: Server) -> Callable[[Storm], Awaitable[None]]:
     return wipe
 
 
-def leader_kills(cluster: Cluster[Any], leader: Callable[[], Server]) -> Callable[[Storm], Awaitable[None]]:
+def leader_kills(
+    cluster: Cluster[Any], leader: Callable[[], Server], whole: Callable[[Cluster[Any]], bool]
+) -> Callable[[Storm], Awaitable[None]]:
     """``kill -9`` the node that leads, in the middle of steps; it comes back when another leads.
 
     :param leader: the node that leads now; raises ``BrokerError`` while none does.
+    :param whole: whether every node can take the place of another.
     """
 
     async def kill(storm: Storm) -> None:
@@ -126,5 +129,6 @@ def leader_kills(cluster: Cluster[Any], leader: Callable[[], Server]) -> Callabl
                 if storm.place.broker != "rabbitmq":  # its reply queue is on one node: outcomes wait for that one
                     await storm.progress()
                 await asyncio.to_thread(struck.start)
+                await asyncio.to_thread(cluster.eventually, lambda: whole(cluster), "whole again")
 
     return kill

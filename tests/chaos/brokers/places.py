@@ -113,4 +113,6 @@ def make_server(broker: str, directory: Path, **options: Any) -> Server:
     if broker == "nats":
         config = {"http": f"{HOST}:{free_port()}", **options.pop("config", {})}
         return NatsServer(directory, config=config, **options)
-    return {"redis": RedisServer, "rabbitmq": RabbitServer}[broker](directory, **options)
+    if broker == "rabbitmq":  # its log is kept in memory until it has this size, 512 MiB by default: no soak gets there
+        return RabbitServer(directory, config={"raft.wal_max_size_bytes": "16000000"}, **options)
+    return RedisServer(directory, **options)

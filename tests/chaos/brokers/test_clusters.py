@@ -18,6 +18,7 @@ from paigeant import get_transport
 from paigeant.abc import Transport
 from paigeant.errors import BackendError
 from paigeant.model.message import Message, Publication
+from rig.brokers import RedisServer
 from rig.clusters import Cluster, NatsCluster, RabbitCluster, RedisCluster, RedisSentinel
 from rig.clusters.redis import client
 from rig.server import Server
@@ -33,8 +34,8 @@ WORKFLOWS = 300 if PROOF else 30
 STRIKES = 3 if PROOF else 1
 CAUTIOUS = {"min-replicas-to-write": "1", "min-replicas-max-lag": "3", "appendfsync": "always"}
 """A primary without a replica that answered within three seconds accepts no writes: the least that can be lost."""
-SLOW = {"PAIGEANT_RABBITMQ_TIMEOUT": "5"}
-"""Three nodes of RabbitMQ on one machine need a while for a queue."""
+SLOW = {"PAIGEANT_RABBITMQ_TIMEOUT": "5", "PAIGEANT_NATS_TIMEOUT": "5"}
+"""Three nodes that have to agree, on one machine, need a while to make a queue."""
 
 Leader = Callable[[Any, str], Server]
 CASES: dict[str, tuple[Callable[[Path], Cluster[Any]], Leader, Store, dict[str, str]]] = {
@@ -42,7 +43,7 @@ CASES: dict[str, tuple[Callable[[Path], Cluster[Any]], Leader, Store, dict[str, 
         NatsCluster,
         lambda cluster, namespace: cluster.leader(f"paigeant_{namespace}_queues"),
         "none",
-        {"PAIGEANT_NATS_REPLICAS": "3"},
+        SLOW | {"PAIGEANT_NATS_REPLICAS": "3"},
     ),
     "rabbitmq-quorum": (
         RabbitCluster,
@@ -66,13 +67,21 @@ CASES: dict[str, tuple[Callable[[Path], Cluster[Any]], Leader, Store, dict[str, 
 
 
 def whole(cluster: Cluster[Any]) -> bool:
-    """All running replicas of a primary of Redis have what it has. (``min-replicas`` counts those as well that are
-    still loading: what is written meanwhile dies with the primary.)"""
+    """All replicas of Redis have what their primaries have: else they cannot take their place. (``min-replicas``
+    counts those as well that are still loading: what is written meanwhile dies with the primary.)"""
+    if isinstance(cluster, RedisCluster):
+        return all(map(synchronised, cluster.nodes))
     if not isinstance(cluster, RedisSentinel):
         return True
     with client(cluster.leader()) as asked:
         asked.incr("written")
         return int(asked.wait(len(cluster.running) - 1, 1000)) == len(cluster.running) - 1
+
+
+def synchronised(node: RedisServer) -> bool:
+    with client(node) as asked:
+        state = asked.info("replication")
+    return bool(state["connected_slaves"] if state["role"] == "master" else state["master_link_status"] == "up")
 
 
 @pytest.mark.timeout(900 if PROOF else 300)
@@ -81,13 +90,14 @@ async def test_a_leader_is_killed(case: str, stage: Stage, tmp_path: Path) -> No
     make, leader, store, more = CASES[case]
     with make(tmp_path / "cluster") as cluster:
         broker = cluster.nodes[0].name
-        await asyncio.to_thread(cluster.eventually, lambda: whole(cluster), "whole")
         kept = {"PAIGEANT_STATE_STORE": store, "PAIGEANT_SQLITE_PATH": str(tmp_path / "state.db")}
         url = cluster.url.replace(",nats://", ",")  # one scheme is enough
         environment = {**cluster.environment, f"PAIGEANT_{broker.upper()}_URL": url, **SHORT[broker], **kept, **more}
         there = Place(broker, store, cluster, environment, cluster.nodes[0].installation.version)
-        storm = stage(there, f"{case}-leader-kills", workflows=WORKFLOWS, strikes=STRIKES)
-        await storm.run(leader_kills(cluster, lambda: leader(cluster, storm.namespace)))
+        # A message is sent again after this, then after four times as long, and so on, also where sending failed.
+        storm = stage(there, f"{case}-leader-kills", workflows=WORKFLOWS, strikes=STRIKES, resend=1.0)
+        await asyncio.to_thread(cluster.eventually, lambda: whole(cluster), "whole")
+        await storm.run(leader_kills(cluster, lambda: leader(cluster, storm.namespace), whole))
 
 
 async def test_what_a_primary_of_redis_acknowledged(stage: Stage, tmp_path: Path) -> None:
