@@ -14,7 +14,7 @@ import pytest
 from nats.aio.client import Client
 
 from paigeant.abc import Consumer
-from paigeant.errors import BackendError, BackendUnavailable, OutcomeUnknown
+from paigeant.errors import BackendError, BackendUnavailable, LeaseLost, OutcomeUnknown
 from paigeant.model.message import Message, Publication
 from paigeant.model.store import ABSENT
 from paigeant_nats.settings import NatsSettings
@@ -104,6 +104,23 @@ async def test_kills_under_load_lose_nothing(own_nats: NatsServer) -> None:
         taking = asyncio.create_task(take(consumer, count))
         await asyncio.gather(publish(), kill())
         assert set(await taking) == {f"m-{n}" for n in range(count)}
+
+
+async def test_a_server_that_forgot_a_delivery_does_not_keep_its_worker(own_nats: NatsServer) -> None:
+    """It confirms heartbeats for what it forgot, and no acknowledgement: the lease ends all the same."""
+    async with opened(own_nats.url) as transport, transport.consume(["work"], lease=2.0) as consumer:
+        await transport.publish(work(1))
+        (delivery,) = await consumer.receive(1)
+        own_nats.kill()
+        [state.unlink() for state in own_nats.data.rglob("o.dat")]  # written some time after a delivery
+        await asyncio.to_thread(own_nats.start)
+        with pytest.raises(LeaseLost):
+            async with asyncio.timeout(20):
+                while True:
+                    with suppress(OutcomeUnknown, BackendUnavailable):
+                        await transport.renew([delivery.lease_token])
+                        await delivery.settle()
+        assert await take(consumer, 1) == ["m-1"]
 
 
 async def test_lost_data_is_made_anew(own_nats: NatsServer) -> None:

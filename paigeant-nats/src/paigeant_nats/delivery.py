@@ -99,6 +99,7 @@ class SuccessorsFirst:
         if successors:
             await self._sender.send(successors)
             delivery.lease.check()
+        delivery.lease.acknowledging = True
         await self._session.link.request(delivery.lease.reply, write=True)
 
 

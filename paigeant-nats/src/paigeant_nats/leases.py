@@ -20,10 +20,13 @@ class Lease:
     :param start: monotonic time at which the server's clock may have started, at the earliest.
     """
 
-    __slots__ = ("deadline", "length", "reply", "token")
+    __slots__ = ("acknowledging", "deadline", "length", "reply", "token")
 
     def __init__(self, reply: str, length: float, start: float) -> None:
         self.reply, self.length, self.deadline = reply, length, start + length
+        self.acknowledging = False
+        """Its acknowledgement was sent: only a confirmation of that counts from now on. A server that was killed may
+        have forgotten the delivery: then it confirms heartbeats, and never an acknowledgement."""
         self.token = f"{_PROCESS}:{reply}"
         _leases[self.token] = self
 
@@ -40,6 +43,8 @@ class Lease:
         """The server confirmed a heartbeat sent at ``sent``; whether that was in time."""
         if not self:  # it may have reached the server after the end, and have prolonged another's
             return False
+        if self.acknowledging:
+            return True
         self.deadline = sent + self.length
         return True
 

@@ -133,8 +133,8 @@ class NatsTransport(Transport):
 
     async def _renew(self, token: str) -> bool:
         lease = leases.find(token)
-        if lease is None:
-            return False
+        if lease is None or lease.acknowledging:
+            return lease is not None
         sent = time.monotonic()
         await self._session.link.request(lease.reply, b"+WPI")
         return lease.renewed(sent)
