@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,25 @@ class TestRabbitMQTransport(TransportSuite):
             unused.bind(("127.0.0.1", 0))
             url = f"amqp://127.0.0.1:{unused.getsockname()[1]}"
         return RabbitMQTransport(RabbitMQSettings(url=url, namespace=self.namespace))
+
+
+@pytest.fixture(scope="module")
+def newer_rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from rig import versions  # here, for the kit's child processes have no rig
+    from rig.rabbit import RabbitServer
+
+    directory = tmp_path_factory.mktemp("rabbitmq-4")
+    with RabbitServer(directory, installation=versions.RABBIT["rabbitmq-4.0"]()) as server:
+        yield server
+
+
+@pytest.mark.external_service
+class TestNewerRabbitMQTransport(TestRabbitMQTransport):
+    """Other defaults: a delivery limit, messages of 16 MiB, what is given back comes first."""
+
+    @pytest.fixture(autouse=True)
+    def _server(self, newer_rabbit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(_URL, newer_rabbit.url)
 
 
 class TestRabbitMQPlugin(PluginSuite):
