@@ -24,7 +24,6 @@ from common import Bench, main, ready, step  # type: ignore[import-not-found]
 from paigeant import ActivitySpec, ResultOf, Worker, WorkflowClient, WorkflowDispatcher, activity, get_transport
 from paigeant.runtime.process import long_running
 
-
 BROKERS = {"redis": "BENCH_REDIS_URL", "rabbitmq": "BENCH_AMQP_URL", "nats": "BENCH_NATS_URL"}
 
 
