@@ -26,7 +26,7 @@ STRIKES = {"kills": 3, "freezes": 1, "outages": 1, "cuts": 1, "wipes": 1}
 if PROOF:
     STRIKES = {"kills": 30, "freezes": 3, "outages": 3, "cuts": 2, "wipes": 2}
 EXCERPT = [
-    *(("own", "kills"), ("none", "kills"), ("own", "freezes"), ("sqlite", "outages"), ("none", "outages")),
+    *(("own", "kills"), ("own", "freezes"), ("sqlite", "outages"), ("none", "outages")),
     *(("none", "cuts"), ("sqlite", "wipes")),
 ]
 
