@@ -356,3 +356,26 @@ async def test_many_new_queues_at_once_cost_no_connection(rabbit_server: Any) ->
             missing = (transport.peek(f"missing-{name}") for name in names)
             await asyncio.gather(*(transport.publish(publication("1", name)) for name in names), *missing)
         await held.settle()
+
+
+async def test_calls_that_are_cancelled_cost_no_connection(rabbit_server: Any) -> None:
+    async with (
+        RabbitMQTransport(settings(rabbit_server.url)) as transport,
+        transport.consume(["other"], lease=LEASE) as consumer,
+    ):
+        await transport.publish(publication("held", "other"))
+        held = await one(consumer)
+
+        async def work(queue: str) -> None:
+            await transport.queues(queue, f"{queue}-too")
+            async with transport.consume([queue], lease=LEASE) as consumer:
+                await consumer.receive(1)
+
+        for turns in range(160):
+            task = asyncio.create_task(work(f"work{turns % 4}"))
+            for _ in range(turns // 2):
+                await asyncio.sleep(0 if turns % 2 else 0.0002)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await held.settle()

@@ -11,7 +11,7 @@ from aiormq.abc import AbstractChannel
 from . import errors
 from .line import Line
 from .sinks import Sink
-from .tasks import apart
+from .tasks import aside
 
 T = TypeVar("T")
 
@@ -35,17 +35,9 @@ async def on_a_channel(
                 return await call(channel)
         finally:
             if channel is not None:
-                await _shut(channel)
+                await line.shut(channel)
 
     try:
-        return await apart(run())
+        return await aside(run(), line.running)
     except errors.TRANSIENT as exc:
         raise errors.calling(exc, str(line.address), what) from exc
-
-
-async def _shut(channel: AbstractChannel) -> None:
-    try:
-        async with asyncio.timeout(1.0):
-            await channel.close(None)
-    except errors.TRANSIENT:
-        pass  # closed by the broker already, or with the connection

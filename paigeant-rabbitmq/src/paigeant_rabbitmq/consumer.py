@@ -57,7 +57,7 @@ class RabbitMQConsumer(Consumer):
         self._buffer, self._returns = Buffer(self._on_stale), Returns()
         self._waiting: dict[asyncio.Future[None], int] = {}
         self._news = asyncio.Event()
-        self._idle = self._stale = self._closed = self._gone = False
+        self._idle = self._stale = self._closed = self._gone = self._serving = False
         self._most = 1
         self._line: Line | None = None
         self._channel: AbstractChannel | None = None
@@ -103,7 +103,7 @@ class RabbitMQConsumer(Consumer):
         self._wake()
         self._end_grips()
         self._news.set()
-        if self._tender is not None and self._channel is not None:  # it may be in the middle of a call
+        if self._tender is not None and self._serving:  # it may be in the middle of a call
             await asyncio.wait([self._tender], timeout=_GOODBYE)
         if self._tender is not None:
             await cancel(self._tender)
@@ -171,6 +171,7 @@ class RabbitMQConsumer(Consumer):
             line = await self._link.line(None)
             since = self._loop.time()
             try:
+                self._serving = True
                 await self._serve(line)
                 return
             except errors.TROUBLE as exc:
@@ -180,6 +181,7 @@ class RabbitMQConsumer(Consumer):
                 log.warning("%s; trying again", problem)
             finally:
                 await self._leave()
+                self._serving = False
             pause = _FIRST if self._loop.time() - since > _LONGEST else min(2 * pause, _LONGEST)
             await asyncio.sleep(pause)
 
@@ -249,12 +251,13 @@ class RabbitMQConsumer(Consumer):
         if channel is None or self._line is None:
             return
         try:
-            async with asyncio.timeout(1.0):
-                if self._acks is not None and self._acks.crowded and not self._gone:
+            if self._acks is not None and self._acks.crowded and not self._gone:
+                async with asyncio.timeout(1.0):
                     await self._take_in(channel)
-                await channel.close(None)
         except errors.TRANSIENT:
             pass  # closed by the broker already, or with the connection
+        finally:
+            await self._line.shut(channel)
 
     async def _take_in(self, channel: AbstractChannel) -> None:
         """See that no acknowledgement still waits in the channel: a subscription comes to the queue after them."""

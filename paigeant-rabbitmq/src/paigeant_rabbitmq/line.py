@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import aio_pika
@@ -16,6 +17,8 @@ from .wire import Wire
 _MOST_CHANNELS = 65_535
 _GOODBYE = 2.0
 """Seconds that the broker has to answer when a connection is closed."""
+_SHUT = 1.0
+"""Seconds to wait for the end of a channel."""
 
 
 def closing_of(subject: AbstractChannel | AbstractConnection) -> asyncio.Future[Any]:
@@ -25,11 +28,15 @@ def closing_of(subject: AbstractChannel | AbstractConnection) -> asyncio.Future[
 
 
 class Line:
-    """One open connection, until it is lost."""
+    """One open connection, until it is lost.
+
+    :ivar running: calls that nobody may cancel; they end with the connection.
+    """
 
     def __init__(self, connection: aio_pika.Connection, wire: Wire, address: Address) -> None:
         self._connection, self.wire, self.address = connection, wire, address
         self._number = 0
+        self.running: set[asyncio.Task[Any]] = set()
         assert connection.transport is not None
         self._under = connection.transport.connection
         self.lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
@@ -60,6 +67,16 @@ class Line:
             closing_of(channel).add_done_callback(lambda _: self.wire.sinks.abandon(channel.number, sink))
         return channel
 
+    async def shut(self, channel: AbstractChannel) -> None:
+        """Close a channel; whoever is cancelled meanwhile leaves it to itself.
+
+        The library answers a cancelled close with a second one, and the broker answers that by ending the connection.
+        """
+        task = asyncio.ensure_future(_closed(channel))
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
+        await asyncio.wait([task], timeout=_SHUT)
+
     def _free_number(self) -> int:
         """The library would take the one that was freed last, before the broker is told that it is free."""
         most = self._under.connection_tune.channel_max or _MOST_CHANNELS
@@ -78,6 +95,8 @@ class Line:
             pass  # it is gone already
         finally:
             self.wire.abort()
+            if self.running:
+                await asyncio.wait(self.running, timeout=_GOODBYE)
 
     def _on_closing(self, closing: asyncio.Future[Any]) -> None:
         self._on_lost(None if closing.cancelled() else closing.exception())
@@ -85,3 +104,8 @@ class Line:
     def _on_lost(self, exc: BaseException | None) -> None:
         if not self.lost.done():
             self.lost.set_result(exc)
+
+
+async def _closed(channel: AbstractChannel) -> None:
+    with contextlib.suppress(*errors.TRANSIENT):  # closed by the broker already, or with the connection
+        await channel.close(None)

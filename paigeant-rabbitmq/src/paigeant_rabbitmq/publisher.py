@@ -30,7 +30,7 @@ class Publisher:
     def __init__(self, link: Link, topology: Topology, settings: RabbitMQSettings) -> None:
         self._link, self._topology, self._settings = link, topology, settings
         self._outlet: Outlet | None = None
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Future[Outlet] | None = None
         self._methods: dict[tuple[str, str], bytes] = {}
 
     async def publish(
@@ -89,10 +89,17 @@ class Publisher:
         line = await self._link.line(timeout)
         if self._link.blocked is not None:
             await self._unblocked(timeout)
-        async with self._opening:
-            if self._outlet is None or not self._outlet.usable or self._outlet.line is not line:
-                self._outlet = await self._open(line)
-            return self._outlet
+        while self._outlet is None or not self._outlet.usable or self._outlet.line is not line:
+            if self._opening is None:
+                self._opening = asyncio.ensure_future(self._open(line))
+                self._opening.add_done_callback(self._opened)
+            self._outlet = await asyncio.shield(self._opening)  # a caller who is cancelled leaves it to the others
+        return self._outlet
+
+    def _opened(self, opening: asyncio.Future[Outlet]) -> None:
+        self._opening = None
+        if not opening.cancelled():
+            opening.exception()  # seen, although everybody who waited be cancelled
 
     async def _open(self, line: Line) -> Outlet:
         outlet = Outlet(line, str(line.address), self._topology.forget_buckets)

@@ -32,6 +32,34 @@ async def apart(work: Coroutine[Any, Any, T], undo: Callable[[T], Awaitable[None
         raise
 
 
+async def aside(work: Coroutine[Any, Any, T], running: set[asyncio.Task[Any]]) -> T:
+    """Await ``work`` in a task of its own, which goes on to its end if we are cancelled.
+
+    The client library closes the channel of a call that is cancelled, at times twice, and the broker answers that by
+    ending the connection.
+
+    :param running: keeps the task meanwhile.
+    :raises ConnectionError: the library cancelled it.
+    """
+    task = asyncio.ensure_future(work)
+    running.add(task)
+    task.add_done_callback(running.discard)
+    task.add_done_callback(_seen)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        current = asyncio.current_task()
+        if task.cancelled() and current is not None and not current.cancelling():
+            raise ConnectionError("the connection was closed meanwhile") from None
+        raise
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    """So that nobody is warned of an error that nobody waited for."""
+    if not task.cancelled():
+        task.exception()
+
+
 async def cancel(*tasks: asyncio.Task[Any]) -> None:
     """Cancel them, more than once if need be (see ``apart``), and wait for their end."""
     rest = {task for task in tasks if not task.done()}
@@ -40,8 +68,7 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
             task.cancel()
         _, rest = await asyncio.wait(rest, timeout=_AGAIN)
     for task in tasks:
-        if not task.cancelled():
-            task.exception()  # seen, so that nobody is warned of it
+        _seen(task)
 
 
 async def see_through(work: Coroutine[Any, Any, None]) -> None:
