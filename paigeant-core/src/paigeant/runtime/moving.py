@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import BackendError, OutcomeUnknown, RevisionConflict
+from ..errors import OutcomeUnknown, RevisionConflict
 from ..model.store import Expected, Write
 from ..state.cursor import Cursor
 from ..state.transitions import Move
 from .claim import nonce
 from .patience import patiently
-from .protocol.stored import publication
+from .protocol.stored import publication, send
 
 if TYPE_CHECKING:
     from ..abc import StateStore
     from ..state.ids import BranchKeys
     from .environment import Environment
-
-log = logging.getLogger("paigeant.runtime")
 
 
 async def make_move(
@@ -44,10 +41,7 @@ async def make_move(
 
     await patiently(act, env.clock, "moving a workflow")
     if env.mode == "separate" and move.send is not None:
-        try:
-            await env.transport.publish(publication(keys, cursor, move.send))
-        except BackendError as exc:
-            log.warning("a message was not sent (%s); the sweeper will send it", exc)
+        await send(env, store, keys, cursor, move.send)
 
 
 async def _write(

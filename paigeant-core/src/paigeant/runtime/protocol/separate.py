@@ -17,7 +17,7 @@ from ...state.decision import Action
 from ...state.transitions import Move, Outgoing
 from ..claim import Claim, nonce
 from ..patience import patiently
-from .stored import StoredProtocol, publication
+from .stored import StoredProtocol, send
 
 if TYPE_CHECKING:
     from ...abc import StateStore
@@ -103,11 +103,8 @@ class SeparateProtocol(StoredProtocol):
         claim.revision = entry.revision
         return False
 
-    async def _publish(self, claim: Claim, cursor: Cursor, send: Outgoing) -> None:
-        try:
-            await self._env.transport.publish(publication(claim.keys, cursor, send))
-        except BackendError as exc:
-            log.warning("the message for hop %d was not sent (%s); the sweeper will send it", cursor.seq, exc)
+    async def _publish(self, claim: Claim, cursor: Cursor, outgoing: Outgoing) -> None:
+        await send(self._env, self._store, claim.keys, cursor, outgoing)
 
     async def _acknowledge(self, claim: Claim) -> None:
         try:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
 from ...envelope.frame import CONTENT_TYPE
 from ...envelope.sealing import body, content_digest
-from ...errors import ForkDetected, RevisionConflict
+from ...errors import BackendError, ForkDetected, RevisionConflict
 from ...model.message import Message, Publication
-from ...model.store import ABSENT, Entry, Expected, Write
+from ...model.store import ABSENT, KEEP, Entry, Expected, Write
 from ...state.cursor import Cursor, State
 from ...state.decision import Action, decide
 from ...state.transitions import Move, Outgoing
@@ -26,12 +28,30 @@ if TYPE_CHECKING:
     from ...state.ids import BranchKeys
     from ..environment import Environment
 
+log = logging.getLogger("paigeant.runtime")
+
+UNSENT_AGAIN = 3.0
+"""Seconds until a message that could not be sent is tried again."""
 HEADERS = {"content-type": CONTENT_TYPE}
 
 
 def publication(keys: BranchKeys, cursor: Cursor, send: Outgoing) -> Publication:
     """The message for the cursor's hop; its id tells a repeat from a deliberate re-send."""
     return Publication(send.queue, Message(keys.message_id(cursor.seq, cursor.gen), send.body, HEADERS), send.delay)
+
+
+async def send(env: Environment, store: StateStore, keys: BranchKeys, cursor: Cursor, outgoing: Outgoing) -> None:
+    """Publish what a committed cursor of separate mode says. If that fails, the sweeper looks again soon, and not
+    only when a message that *was* sent would be overdue."""
+    try:
+        await env.transport.publish(publication(keys, cursor, outgoing))
+    except BackendError as exc:
+        log.warning("the message for hop %d was not sent (%s); the sweeper will send it", cursor.seq, exc)
+        with suppress(BackendError):
+            entry = await store.get(keys.cursor)
+            if entry is not None and Cursor.decode(entry.value).nonce == cursor.nonce:
+                due = env.now() + outgoing.delay + UNSENT_AGAIN
+                await store.put(keys.cursor, KEEP, expected=entry.revision, due=due)
 
 
 def parked_note(reason: str, workflow: str, queue: str) -> bytes:
