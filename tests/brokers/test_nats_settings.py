@@ -89,3 +89,9 @@ def test_an_unreadable_certificate_names_the_file() -> None:
 def test_values_have_bounds(values: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(values))):
         NatsSettings.model_validate(values)
+
+
+def test_each_host_may_repeat_the_scheme_but_not_change_it() -> None:
+    assert Servers.parse("nats://a,nats://b:4223") == Servers.parse("nats://a,b:4223")
+    with pytest.raises(ConfigurationError):
+        Servers.parse("nats://a,tls://b")

@@ -94,8 +94,10 @@ class Servers:
 
     @classmethod
     def parse(cls, url: str) -> Servers:
-        """Split ``nats://user:password@a,b:4223,c``; the credentials count for all hosts."""
+        """Split ``nats://user:password@a,b:4223,c``; scheme and credentials count for all hosts, and each may repeat
+        the scheme, as other clients of NATS write it."""
         scheme, _, rest = url.partition("://")
+        rest = rest.replace(f",{scheme}://", ",")
         if scheme not in _SCHEMES or not rest or any(mark in rest for mark in "?#") or "/" in rest.rstrip("/"):
             raise _bad_url("is not nats://host:port or tls://host:port, several hosts separated by commas")
         logins, names = set[str](), list[str]()
