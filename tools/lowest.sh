@@ -20,6 +20,6 @@ run() { # PROJECTS PYTEST-ARGUMENTS...
         -W ignore::DeprecationWarning "$@" # old libraries on new ones
 }
 
-run "./paigeant-core[cli,msgpack,testing]" tests/core tests/plugins tests/conformance tests/security tests/cli tests/runtime
+run "./paigeant-core[cli,msgpack,testing]" tests/core tests/plugins tests/conformance/test_builtin.py tests/cli tests/runtime
 run "./paigeant-core[cli,agents]" tests/agents
 run "./paigeant-core[cli,testing] ./paigeant-redis ./paigeant-rabbitmq ./paigeant-nats" tests/brokers -k conformance
