@@ -22,4 +22,4 @@ run() { # PROJECTS PYTEST-ARGUMENTS...
 
 run "./paigeant-core[cli,msgpack,testing]" tests/core tests/plugins tests/conformance/test_builtin.py tests/cli tests/runtime
 run "./paigeant-core[cli,agents]" tests/agents
-run "./paigeant-core[cli,testing] ./paigeant-redis ./paigeant-rabbitmq ./paigeant-nats" tests/brokers -k conformance
+run "./paigeant-core[cli,testing] ./paigeant-redis ./paigeant-rabbitmq ./paigeant-nats" tests/brokers/test_*_conformance.py
