@@ -45,10 +45,7 @@ async def seal_origin(
     :raises InvalidWorkflow: the parts are no valid origin.
     :raises SignerUnavailable: it could not be signed; nothing was made.
     """
-    if not iat < exp <= iat + security.max_lifetime:
-        raise InvalidWorkflow(f"workflow {wf!r}: must expire within {security.max_lifetime} s of its dispatch")
-    if deadline is not None and not iat <= deadline <= exp:
-        raise InvalidWorkflow(f"workflow {wf!r}: the deadline must be between dispatch and expiry")
+    _check_times(wf, iat, exp, deadline, security)
     members: dict[str, Any] = {
         "wf": check_correlation_id(wf),
         "iss": security.issuer,
@@ -71,6 +68,13 @@ async def seal_origin(
     record = await sign(payload, "origin", security)
     slip = start(origin)
     return _sealed(Envelope((record,), _carried(slip, {}, blobs), ext or {}), slip, (), security)
+
+
+def _check_times(wf: str, iat: int, exp: int, deadline: int | None, security: Security) -> None:
+    if not iat < exp <= iat + security.max_lifetime:
+        raise InvalidWorkflow(f"workflow {wf!r}: must expire within {security.max_lifetime} s of its dispatch")
+    if deadline is not None and not iat <= deadline <= exp:
+        raise InvalidWorkflow(f"workflow {wf!r}: the deadline must be between dispatch and expiry")
 
 
 async def seal_hop(
