@@ -18,6 +18,7 @@ from paigeant.builtin.inmemory.transport import InMemoryTransport
 from paigeant.envelope.security import Security
 from paigeant.errors import BackendClosed, BackendUnavailable, NotYetValid, SignerUnavailable, UnknownKey
 from paigeant.model.message import Message, Publication
+from paigeant.runtime import environment
 from paigeant.runtime import inbox as inbox_module
 
 from ..support import PATIENCE, Bed, until
@@ -76,14 +77,14 @@ def inbox_tasks() -> set[asyncio.Task[Any]]:
 def failing_once(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """The next look at a reply fails."""
     failures = [error]
-    opening = inbox_module.open_envelope
+    opening = environment.open_envelope
 
     async def open_envelope(*args: Any, **kwargs: Any) -> Any:
         if failures:
             raise failures.pop()
         return await opening(*args, **kwargs)
 
-    monkeypatch.setattr(inbox_module, "open_envelope", open_envelope)
+    monkeypatch.setattr(environment, "open_envelope", open_envelope)
 
 
 @pytest.mark.parametrize("error", [SignerUnavailable, BackendUnavailable, NotYetValid, UnknownKey])
@@ -106,7 +107,7 @@ async def test_a_message_that_never_heals_is_dropped(bed: Bed, monkeypatch: pyte
         looks += 1
         raise UnknownKey("no such key")
 
-    monkeypatch.setattr(inbox_module, "open_envelope", open_envelope)
+    monkeypatch.setattr(environment, "open_envelope", open_envelope)
     async with bed.client() as client:
         asking = asyncio.ensure_future(client.outcome("unheard-of"))
         await until(lambda: bool(inbox_tasks()))

@@ -10,7 +10,7 @@ from functools import partial
 
 from ..abc import StateStore
 from ..envelope.frame import CONTENT_TYPE
-from ..envelope.opening import Opened, open_envelope
+from ..envelope.opening import Opened
 from ..errors import (
     ResultExpired,
     ResultTimeout,
@@ -199,7 +199,7 @@ class WorkflowClient(Face):
         result = await store.get(keys.result(ended.nonce))
         if result is None:
             raise ResultExpired(f"workflow {correlation_id!r} ended as {ended.outcome}; its results were cleaned up")
-        return await _open(env, Message("", result.value, {"content-type": CONTENT_TYPE})), ended.outcome
+        return await env.open_final(Message("", result.value, {"content-type": CONTENT_TYPE})), ended.outcome
 
     async def _replied(self, env: Environment, correlation_id: str) -> tuple[Opened, str]:
         """Without a store: the signed final envelope comes to the inbox that was named in the origin."""
@@ -240,7 +240,7 @@ async def _committed(env: Environment, store: StateStore, keys: BranchKeys) -> s
     cursor = Cursor.decode(entry.value) if entry else Cursor()
     result = await store.get(keys.result(cursor.nonce)) if cursor.state is State.ENDED else None
     envelope = result.value if result is not None else cursor.out
-    opened = await _open(env, Message("", envelope, {"content-type": CONTENT_TYPE}))
+    opened = await env.open_final(Message("", envelope, {"content-type": CONTENT_TYPE}))
     return {keys.history(hop.seq, opened.heads(hop.seq + 1)) for hop in opened.hops}
 
 
@@ -255,10 +255,6 @@ def _not_found(correlation_id: str) -> WorkflowNotFound:
     return WorkflowNotFound(
         f"no workflow {correlation_id!r} here; check the id, PAIGEANT_TRANSPORT and PAIGEANT_NAMESPACE"
     )
-
-
-async def _open(env: Environment, message: Message) -> Opened:
-    return await open_envelope(message, env.security, now=env.now(), limit=env.max_body, allow_expired=True)
 
 
 async def _outcome(env: Environment, opened: Opened, keys: BranchKeys, status: str) -> Outcome:

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
-from ..envelope.opening import Opened, open_envelope
+from ..envelope.opening import Opened
 from ..errors import (
     BackendClosed,
     BackendError,
@@ -89,7 +89,7 @@ class Inbox:
         :raises BackendClosed: the transport was disconnected, or the last member has left, meanwhile.
         """
         if workflow in self._kept:
-            return await _open(env, self._kept[workflow])
+            return await env.open_final(self._kept[workflow])
         self._serve()
         future: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(workflow, set())
@@ -136,7 +136,7 @@ class Inbox:
         Anyone can write to a queue: only a verified envelope that has ended, sent to this address, counts.
         """
         try:
-            opened = await _open(env, delivery.message)
+            opened = await env.open_final(delivery.message)
         except (SecurityError, SignerUnavailable, BackendUnavailable) as exc:
             if _may_heal(exc, delivery):
                 await _put_back(delivery, exc)
@@ -205,7 +205,3 @@ async def _settle(deliveries: list[Delivery]) -> None:
             log.info("an outcome could not be settled (%s); it may come again", error)
         elif error is not None:
             raise error
-
-
-async def _open(env: Environment, message: Message) -> Opened:
-    return await open_envelope(message, env.security, now=env.now(), limit=env.max_body, allow_expired=True)
