@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,7 @@ from paigeant.testing import (
     TransportSuite,
     report,
 )
-from paigeant.testing.kit import Suite, cases
+from paigeant.testing.kit import Suite, cases, conformance
 from paigeant.testing.rules import RULES
 
 from .doubles_real import REAL
@@ -271,3 +274,35 @@ def test_plugin_double_fails_exactly_what_it_should(
         except AssertionError:
             found.add(name)
     assert found == fails
+
+
+# --- what ignores cancellation
+
+
+class Stubborn(Suite):
+    """Its test goes on when cancelled, and its clean-up waits and then fails."""
+
+    patience = 0.01
+    limit = 0.01
+
+    @conformance()
+    async def test_T01_stubborn(self, prepared: Path) -> None:
+        try:
+            while True:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(3600)
+        finally:
+            with suppress(RuntimeError):  # the loop is gone by now
+                await asyncio.sleep(0)
+            raise RuntimeError("clean-up")
+
+
+def test_what_ignores_cancellation_is_told_and_ended_in_its_own_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", later.append)
+    with pytest.raises(AssertionError, match="not finished within"):
+        Stubborn().test_T01_stubborn(tmp_path)
+    gc.collect()
+    assert later == []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, TypeVar
@@ -99,17 +99,19 @@ class Suite:
 
     def _run(self, body: Callable[[Any, Any], Awaitable[None]], tmp_path: Path) -> None:
         runner = asyncio.Runner(loop_factory=self.make_loop)
-        stuck: list[str] = []
+        stuck: list[Coroutine[Any, Any, Any]] = []
         try:
             runner.run(self._within_limit(body, tmp_path))
         finally:
             stuck += runner.run(_cancel_rest(self.patience))
             if stuck:
                 runner.get_loop().close()  # Runner.close would wait for them, without end
+                _unwind(stuck)
             else:
                 runner.close()
         if stuck:
-            raise AssertionError(f"cancelled, yet still running after {self.patience:g} s: {stuck}")
+            names = [coroutine.__qualname__ for coroutine in stuck]
+            raise AssertionError(f"cancelled, yet still running after {self.patience:g} s: {names}")
 
     async def _within_limit(self, body: Callable[[Any, Any], Awaitable[None]], tmp_path: Path) -> None:
         async def whole() -> None:
@@ -123,13 +125,22 @@ class Suite:
         task.result()
 
 
-async def _cancel_rest(patience: float) -> list[str]:
+async def _cancel_rest(patience: float) -> list[Coroutine[Any, Any, Any]]:
     """Cancel what a test left running; the coroutines that go on all the same."""
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     for task in rest:
         task.cancel()
     pending = (await asyncio.wait(rest, timeout=patience))[1] if rest else set[asyncio.Task[Any]]()
-    return [repr(task.get_coro()) for task in pending]
+    return [coroutine for task in pending if asyncio.iscoroutine(coroutine := task.get_coro())]
+
+
+def _unwind(stuck: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    """End what ignores cancellation here and now: collected as garbage, it would fail whichever test runs then."""
+    for coroutine in stuck:
+        for _ in range(100):  # each waits once more in its clean-up, at will
+            with suppress(Exception):
+                coroutine.close()
+                break
 
 
 def conformance(
