@@ -110,7 +110,7 @@ class Suite:
             else:
                 runner.close()
         if stuck:
-            names = [coroutine.__qualname__ for coroutine in stuck]
+            names = [repr(coroutine) for coroutine in stuck]
             raise AssertionError(f"cancelled, yet still running after {self.patience:g} s: {names}")
 
     async def _within_limit(self, body: Callable[[Any, Any], Awaitable[None]], tmp_path: Path) -> None:
