@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from paigeant.envelope import CONTENT_TYPE, Codecs, Opened, Security, body, open_envelope, seal_hop, seal_origin, sha
 from paigeant.model.message import Message
-from paigeant.model.records import Hop, Origin, RevisionGrant, Step, StepItem, ValueRef
+from paigeant.model.records import Hop, Item, Origin, RevisionGrant, Step, ValueRef
 from paigeant.routing import ActivitySpec, HopDraft, Slip, build_steps
 
 NOW = 1_800_000_000
@@ -85,7 +85,7 @@ def origin_of(steps: Sequence[Step], **claims: Any) -> Origin:
             "aud": "acme",
             "iat": NOW,
             "exp": NOW + 3600,
-            "items": tuple(StepItem(step=step) for step in steps),
+            "items": tuple(Item(step=step) for step in steps),
             "policy": sha(b""),
             "signers": ("key-1",),
             **claims,

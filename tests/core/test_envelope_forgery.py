@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from paigeant.envelope import Security, b64url, open_envelope, sha, unb64url
 from paigeant.errors import (
@@ -59,11 +59,11 @@ FORGERIES: dict[str, tuple[Forge, type[Exception]]] = {
         BadSignature,
     ),
     "another secret": (with_last(lambda r: sign_raw(unb64url(r.payload), "hop", OTHER_SECRET)), BadSignature),
-    "short signature": (signature(lambda s: s._replace(value=s.value[:-4])), BadSignature),
-    "empty signature": (signature(lambda s: s._replace(value="")), BadSignature),
-    "padded signature": (signature(lambda s: s._replace(value=s.value + "=")), EnvelopeFormatError),
+    "short signature": (signature(lambda s: replace(s, value=s.value[:-4])), BadSignature),
+    "empty signature": (signature(lambda s: replace(s, value="")), BadSignature),
+    "padded signature": (signature(lambda s: replace(s, value=s.value + "=")), EnvelopeFormatError),
     "loose bits in the signature": (
-        signature(lambda s: s._replace(value=s.value[:-1] + _next(s.value[-1]))),
+        signature(lambda s: replace(s, value=s.value[:-1] + _next(s.value[-1]))),
         EnvelopeFormatError,
     ),
     "stripped": (with_last(lambda r: replace(r, signatures=())), MissingSignature),
@@ -87,11 +87,11 @@ FORGERIES: dict[str, tuple[Forge, type[Exception]]] = {
     "kid is a list": (header(kid=["key-1"]), HeaderError),
     "kid is too long": (header(kid="k" * 129), HeaderError),
     "header too long": (header(alg="H" * 2000), HeaderError),
-    "header no JSON": (signature(lambda s: s._replace(protected=b64url(b"{"))), HeaderError),
-    "header no object": (signature(lambda s: s._replace(protected=b64url(b"[]"))), HeaderError),
-    "header no base64url": (signature(lambda s: s._replace(protected="**")), HeaderError),
+    "header no JSON": (signature(lambda s: replace(s, protected=b64url(b"{"))), HeaderError),
+    "header no object": (signature(lambda s: replace(s, protected=b64url(b"[]"))), HeaderError),
+    "header no base64url": (signature(lambda s: replace(s, protected="**")), HeaderError),
     "duplicate header": (
-        signature(lambda s: s._replace(protected=b64url(unb64url(s.protected).replace(b"{", b'{"alg":"HS256",')))),
+        signature(lambda s: replace(s, protected=b64url(unb64url(s.protected).replace(b"{", b'{"alg":"HS256",')))),
         HeaderError,
     ),
     "payload no base64url": (with_last(lambda r: replace(r, payload="é")), BadSignature),

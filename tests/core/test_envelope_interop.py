@@ -10,6 +10,7 @@ from joserfc import jws
 from joserfc.jwk import OctKey
 from jwcrypto import jwk as crypto_jwk
 from jwcrypto import jws as crypto_jws
+from msgspec.json import encode
 
 from paigeant.envelope import Opened, Record, Security, Signature, b64url, body, unb64url
 from paigeant.errors import BadSignature
@@ -98,4 +99,4 @@ async def test_we_verify_those_of_other_libraries(make: Any) -> None:
 
 def test_a_record_is_the_general_serialization() -> None:
     record = Record("cA", (Signature("aA", "cw"),))
-    assert record.members == {"payload": "cA", "signatures": [{"protected": "aA", "signature": "cw"}]}
+    assert json.loads(encode(record)) == {"payload": "cA", "signatures": [{"protected": "aA", "signature": "cw"}]}

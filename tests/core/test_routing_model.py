@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paigeant.envelope import read_claims, write_claims
 from paigeant.model.records import Hop, RevisionGrant
 from paigeant.routing import (
     ActivitySpec,
@@ -203,7 +204,7 @@ class Run:
                 self.attempt = 1
                 hop = hop_of(self.slip, draft)
                 self.hops.append(hop)
-                self.slip = apply(self.slip, Hop.model_validate_json(hop.model_dump_json(by_alias=True)))
+                self.slip = apply(self.slip, read_claims(write_claims(hop), Hop))
             case Retry(_, counted):
                 assert expected == "wait"
                 self.attempt += counted

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from paigeant.errors import RevisionNotAuthorized
-from paigeant.model.records import ErrorClaim, Revision, RevisionGrant, Step, StepItem
+from paigeant.model.records import ErrorClaim, Item, Revision, RevisionGrant, Step
 from paigeant.routing import (
     ActivitySpec,
     Commit,
@@ -89,7 +90,7 @@ def _refusals() -> dict[str, tuple[Any, str]]:
     a, b, c, d = slip.remaining
     uses_d = build_steps([ActivitySpec("x", {"r": ResultOf("d")})], V.ref, earlier=(d,), ids=revision_ids(1))
     return {
-        "changed": ((b.model_copy(update={"q": "elsewhere"}), c), "step '2' is changed"),
+        "changed": ((replace(b, q="elsewhere"), c), "step '2' is changed"),
         "pinned": ((b, d), r"step '3' \('c'\) is pinned"),
         "reordered": ((c, b), "keep their order"),
         "twice": ((b, b, c), "appear once"),
@@ -98,7 +99,7 @@ def _refusals() -> dict[str, tuple[Any, str]]:
         "same new id": ((*new("x"), *new("y"), c), "'r1.1' is already used"),
         "budget": ((b, c, d, *new("x", "y", "x")), "7 steps in all, and at most 6"),
         "dangling": ((*uses_d, c), "takes the result of '4'"),
-        "scope": ((new("x")[0].model_copy(update={"scope": ("admin",)}), c), "wider scope"),
+        "scope": ((replace(new("x")[0], scope=("admin",)), c), "wider scope"),
     }
 
 
@@ -108,14 +109,14 @@ def test_beyond_the_grant_is_refused_before_and_after_signing(case: str) -> None
     slip = begin()
     with pytest.raises(RevisionNotAuthorized, match=rule):
         advance(slip, Succeeded(revision=RevisionDraft(tail, "x")), attempt=1, policy=RetryPolicy(), random=0.0)
-    forged = Revision(n=1, tail=tuple(StepItem(step=step) for step in tail), why="forged")
+    forged = Revision(n=1, tail=tuple(Item(step=step) for step in tail), why="forged")
     with pytest.raises(RevisionNotAuthorized, match=rule):
         apply(slip, hop_of(slip, draft_of(slip, rev=forged)))
 
 
 def test_an_id_stays_used_after_its_step_was_discarded() -> None:
     slip = revised(begin(), begin().remaining[2], *new("x"))
-    back = begin().remaining[1].model_copy(update={"act": "x", "q": "x"})
+    back = replace(begin().remaining[1], act="x", q="x")
     with pytest.raises(RevisionNotAuthorized, match="'2' is already used"):
         revised(slip, back, *slip.remaining[1:])
 
@@ -139,14 +140,14 @@ def test_only_the_granted_principals_revise() -> None:
 
 def test_revisions_are_counted() -> None:
     slip = begin()
-    jump = Revision(n=2, tail=tuple(StepItem(step=step) for step in slip.remaining[1:]), why="jump")
+    jump = Revision(n=2, tail=tuple(Item(step=step) for step in slip.remaining[1:]), why="jump")
     with pytest.raises(RevisionNotAuthorized, match="number 1, not 2"):
         apply(slip, hop_of(slip, draft_of(slip, rev=jump)))
 
 
 def test_not_while_compensating() -> None:
     slip = begin()
-    err = ErrorClaim.model_validate({"class": "Boom", "h": V.ref(1).h})
+    err = ErrorClaim(class_="Boom", h=V.ref(1).h)
     slip = apply(slip, hop_of(slip, draft_of(slip, "fault", comp=V.ref(1), err=err)))
     with pytest.raises(RevisionNotAuthorized, match="a compensation cannot revise"):
         revised(slip, *slip.remaining)

@@ -5,15 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from paigeant.errors import ChainError, ItineraryError
-from paigeant.model.records import Delay, DelayItem, ErrorClaim, ForkClaim, JoinPolicy, Origin, RequestClaim, Revision
+from paigeant.model.records import (
+    Delay,
+    ErrorClaim,
+    ForkClaim,
+    Item,
+    JoinPolicy,
+    RequestClaim,
+    Revision,
+    Source,
+)
 from paigeant.routing import ActivitySpec, Phase, ResultOf, Slip, Status, Task, apply, build_steps, needed, start
 
 from .records_kit import NOW, Values, draft_of, hop_of, origin_of, specs
 
 V = Values()
-ERR = ErrorClaim.model_validate({"class": "Boom", "h": V.ref("text").h})
+ERR = ErrorClaim(class_="Boom", h=V.ref("text").h)
 
 
 def begin(*given: ActivitySpec, **claims: Any) -> Slip:
@@ -132,7 +142,7 @@ def test_what_does_not_follow_is_refused(claims: dict[str, Any], error: type[Exc
     hop = hop_of(slip, draft_of(slip))
     apply(slip, hop)
     with pytest.raises(error):
-        apply(slip, hop.model_copy(update=claims))
+        apply(slip, replace(hop, **claims))
 
 
 @pytest.mark.parametrize("st", ["expired", "cancelled"])
@@ -174,7 +184,7 @@ def test_nothing_follows_the_end() -> None:
 
 def test_other_items_ask_for_another_release() -> None:
     origin = origin_of(build_steps(specs("a"), V.ref))
-    waits = Origin(**{**dict(origin), "items": (*origin.items, DelayItem(delay=Delay(id="d", seconds=1)))})
+    waits = replace(origin, items=(*origin.items, Item(delay=Delay(id="d", seconds=1))))
     with pytest.raises(ItineraryError, match=r"'delay'.*upgrade the worker"):
         start(waits)
 
@@ -184,21 +194,21 @@ def test_other_items_ask_for_another_release() -> None:
     [
         ({"id": "2"}, "two steps"),
         ({"scope": ("admin",)}, "wider scope"),
-        ({"from": {"r": {"step": "2"}}}, "no earlier step"),
-        ({"from": {"r": {"step": "1"}}}, "no earlier step"),
+        ({"from_": {"r": Source(step="2")}}, "no earlier step"),
+        ({"from_": {"r": Source(step="1")}}, "no earlier step"),
     ],
     ids=str,
 )
 def test_an_origin_that_contradicts_itself_is_refused(change: dict[str, Any], why: str) -> None:
     first, second = build_steps(specs("a", "b"), V.ref)
-    changed = type(first).model_validate({**first.model_dump(by_alias=True, exclude_none=True), **change}, strict=False)
+    changed = replace(first, **change)
     with pytest.raises(ItineraryError, match=why):
         start(origin_of([changed, second]))
 
 
 def test_scopes_within_those_of_the_workflow_are_accepted() -> None:
     (step,) = build_steps(specs("a"), V.ref)
-    scoped = step.model_copy(update={"scope": ("read",)})
+    scoped = replace(step, scope=("read",))
     assert start(origin_of([scoped], scope=("read", "write"))).remaining == (scoped,)
 
 

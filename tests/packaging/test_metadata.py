@@ -53,7 +53,7 @@ def test_each_member_is_named_as_its_folder_and_carries_the_licence(name: str) -
 
 def test_core_needs_three_packages_only() -> None:
     names = [re.split(r"[><=\[]", line)[0] for line in MEMBERS["paigeant-core"]["project"]["dependencies"]]
-    assert names == ["pluggy", "pydantic", "pydantic-settings"]
+    assert names == ["msgspec", "pluggy", "pydantic", "pydantic-settings"]
 
 
 def test_lock_names_only_the_public_index() -> None:

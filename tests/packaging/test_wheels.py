@@ -104,7 +104,10 @@ def test_meta_wheel_holds_no_code(dist: Path) -> None:
 def test_core_alone_brings_three_packages_and_what_those_bring(core: Environment, make: Make) -> None:
     have = core.installed()
     del have["paigeant-core"]
-    assert have == make("pluggy>=1.7,<2", "pydantic>=2.11,<3", "pydantic-settings>=2.10,<3").installed()
+    assert (
+        have
+        == make("msgspec>=0.19,<1", "pluggy>=1.7,<2", "pydantic>=2.11,<3", "pydantic-settings>=2.10,<3").installed()
+    )
 
 
 WORKFLOW = """

@@ -1,6 +1,7 @@
 """The envelope: open (bytes to verified slip) and seal (transition to signed bytes)."""
 
 from .chain import Opened
+from .claims import read_claims, write_claims
 from .digest import b64url, sha, unb64url
 from .frame import (
     ATTEMPT_HEADER,
@@ -39,10 +40,12 @@ __all__ = [
     "body",
     "content_digest",
     "open_envelope",
+    "read_claims",
     "read_envelope",
     "seal_hop",
     "seal_origin",
     "sha",
     "unb64url",
+    "write_claims",
     "write_envelope",
 ]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-from pydantic_core import to_json
+from msgspec import MsgspecError, Struct, field
+from msgspec.json import Decoder, Encoder
 
 from ..errors import EnvelopeFormatError, LimitExceeded, UnsupportedVersion
 from ..model.lazy import lazy
 from ..routing import HARD_MAX_RECORDS
 from .digest import b64url, sha, unb64url
-from .strict_json import loads
+from .strict_json import loads, reason
 
 CONTENT_TYPE = "application/vnd.paigeant.envelope+json"
 CONTENT_TYPE_HEADER = "content-type"
@@ -28,15 +28,18 @@ MAX_EXT = 4 * 1024
 _DIGEST_LENGTH = 43
 
 
-class Signature(NamedTuple):
+class _Frame(Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of what envelopes are made of: exact members, exact types."""
+
+
+class Signature(_Frame, frozen=True):
     """One signature of a record, both parts base64url (RFC 7515, general JSON serialization)."""
 
     protected: str
-    value: str
+    value: str = field(name="signature")
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(_Frame, frozen=True, dict=True):
     """A signed statement: a JWS. Copied byte for byte, never written anew."""
 
     payload: str
@@ -45,7 +48,7 @@ class Record:
     @lazy
     def digest(self) -> str:
         """Digest of the payload *and* of all signatures: none can be stripped or added later."""
-        signatures = "".join(f"\n{s.protected}.{s.value}" for s in self.signatures)
+        signatures = "".join([f"\n{s.protected}.{s.value}" for s in self.signatures])
         return sha(f"paigeant/record/1\n{self.payload}{signatures}".encode())
 
     @lazy
@@ -53,15 +56,24 @@ class Record:
         """Digest of the payload alone: the same for another valid signature of the same statement."""
         return sha(self.payload.encode())
 
-    @lazy
-    def members(self) -> dict[str, Any]:
-        """As in the frame."""
-        signatures = [{"protected": protected, "signature": value} for protected, value in self.signatures]
-        return {"payload": self.payload, "signatures": signatures}
+
+class Binary(_Frame, frozen=True):
+    """A value that is no UTF-8 text, base64url."""
+
+    b64: str
 
 
-@dataclass(frozen=True)
-class Envelope:
+class Frame(_Frame, frozen=True, kw_only=True, omit_defaults=True):
+    """The members of an envelope, as JSON has them."""
+
+    v: int
+    origin: Record
+    chain: tuple[Record, ...]
+    blobs: dict[str, str | Binary] = {}
+    ext: dict[str, Any] = {}
+
+
+class Envelope(Struct, frozen=True, dict=True):
     """What travels.
 
     :param records: the origin, then the hops so far.
@@ -70,8 +82,8 @@ class Envelope:
     """
 
     records: tuple[Record, ...]
-    blobs: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
-    ext: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    blobs: Mapping[str, bytes] = {}
+    ext: Mapping[str, Any] = {}
 
     @property
     def origin(self) -> Record:
@@ -85,13 +97,8 @@ class Envelope:
     @lazy
     def body(self) -> bytes:
         """The bytes that ``read_envelope`` reads. Records keep theirs; UTF-8 values travel as they are."""
-        origin, *chain = [record.members for record in self.records]
-        frame: dict[str, Any] = {"v": 1, "origin": origin, "chain": chain}
-        if self.blobs:
-            frame["blobs"] = {digest: _carried(data) for digest, data in self.blobs.items()}
-        if self.ext:
-            frame["ext"] = self.ext
-        return to_json(frame)
+        blobs = {digest: _carried(data) for digest, data in self.blobs.items()}
+        return _encode(Frame(v=1, origin=self.origin, chain=self.chain, blobs=blobs, ext=dict(self.ext)))
 
 
 def read_envelope(body: bytes, *, limit: int = DEFAULT_LIMIT) -> Envelope:
@@ -100,24 +107,14 @@ def read_envelope(body: bytes, *, limit: int = DEFAULT_LIMIT) -> Envelope:
     :param limit: most bytes allowed, itself capped at 1 MiB.
     :raises SecurityError: ``EnvelopeFormatError``, ``LimitExceeded`` or ``UnsupportedVersion``.
     """
-    members = _members(loads(body, limit=min(limit, HARD_LIMIT), what="envelope"), "envelope")
-    version = members.get("v")
-    if type(version) is int and version != 1:
-        raise UnsupportedVersion(f"envelope version {version}; this release reads version 1")
-    if type(version) is not int or not {"origin", "chain"} <= members.keys():
-        raise EnvelopeFormatError("envelope: 'v', 'origin' and 'chain' are required")
-    if unknown := members.keys() - {"v", "origin", "chain", "blobs", "sealed", "ext"}:
-        raise EnvelopeFormatError(f"envelope: unknown members {sorted(unknown)!r}")
-    if "sealed" in members:
-        raise UnsupportedVersion("envelope: sealed fields, which this release cannot read: upgrade the worker")
-    chain = _list(members["chain"], "envelope: 'chain'")
-    if len(chain) >= HARD_MAX_RECORDS:
-        raise LimitExceeded(f"envelope: {1 + len(chain)} records, more than {HARD_MAX_RECORDS}")
-    return Envelope(
-        (_record(members["origin"]), *map(_record, chain)),
-        _blobs(members.get("blobs", {})),
-        _ext(members.get("ext", {})),
-    )
+    frame = _frame(body, min(limit, HARD_LIMIT))
+    if len(frame.chain) >= HARD_MAX_RECORDS:
+        raise LimitExceeded(f"envelope: {1 + len(frame.chain)} records, more than {HARD_MAX_RECORDS}")
+    records = (frame.origin, *frame.chain)
+    for record in records:
+        if len(record.signatures) > MAX_SIGNATURES:
+            raise LimitExceeded(f"record: {len(record.signatures)} signatures, more than {MAX_SIGNATURES}")
+    return Envelope(records, _blobs(frame.blobs), _ext(frame.ext))
 
 
 def write_envelope(envelope: Envelope) -> bytes:
@@ -125,69 +122,54 @@ def write_envelope(envelope: Envelope) -> bytes:
     return envelope.body
 
 
-def _carried(data: bytes) -> str | dict[str, str]:
+def _frame(body: bytes, limit: int) -> Frame:
+    if len(body) > limit:
+        raise LimitExceeded(f"envelope: {len(body)} bytes, more than the limit of {limit}")
+    try:
+        frame = _decode(body)
+    except (MsgspecError, ValueError, RecursionError) as exc:
+        _check_version(loads(body, limit=limit, what="envelope"))
+        raise EnvelopeFormatError(f"envelope: {reason(exc)}") from exc
+    if frame.v != 1 or frame.ext or _encode(frame) != body:
+        # Members of any type, or what the parser would not write again: looked at strictly.
+        _check_version(loads(body, limit=limit, what="envelope"))
+    return frame
+
+
+def _check_version(members: object) -> None:
+    """A newer version, or what only a newer release can read, is told apart from what is wrong."""
+    if type(members) is not dict:
+        return
+    version = cast("dict[str, object]", members).get("v")
+    if type(version) is not int:
+        return
+    if version != 1:
+        raise UnsupportedVersion(f"envelope version {version}; this release reads version 1")
+    if "sealed" in members:
+        raise UnsupportedVersion("envelope: sealed fields, which this release cannot read: upgrade the worker")
+
+
+_decode = Decoder(Frame).decode
+_encode = Encoder().encode
+
+
+def _carried(data: bytes) -> str | Binary:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        return {"b64": b64url(data)}
+        return Binary(b64url(data))
 
 
-def _members(value: object, what: str) -> dict[str, Any]:
-    if type(value) is not dict:
-        raise EnvelopeFormatError(f"{what}: expected an object")
-    return cast("dict[str, Any]", value)
-
-
-def _list(value: object, what: str) -> list[object]:
-    if type(value) is not list:
-        raise EnvelopeFormatError(f"{what}: expected an array")
-    return cast("list[object]", value)
-
-
-def _exactly(value: object, names: set[str], what: str) -> dict[str, Any]:
-    members = _members(value, what)
-    if members.keys() != names:
-        raise EnvelopeFormatError(f"{what}: members must be exactly {sorted(names)!r}")
-    return members
-
-
-def _text(value: object, what: str) -> str:
-    if type(value) is not str:
-        raise EnvelopeFormatError(f"{what}: expected a string")
-    return value
-
-
-def _record(value: object) -> Record:
-    members = _exactly(value, _RECORD, "record")
-    signatures = _list(members["signatures"], "record: 'signatures'")
-    if len(signatures) > MAX_SIGNATURES:
-        raise LimitExceeded(f"record: {len(signatures)} signatures, more than {MAX_SIGNATURES}")
-    return Record(_text(members["payload"], "record: 'payload'"), tuple(map(_signature, signatures)))
-
-
-def _signature(value: object) -> Signature:
-    members = _exactly(value, _SIGNATURE, "signature")
-    return Signature(_text(members["protected"], "signature"), _text(members["signature"], "signature"))
-
-
-_RECORD = {"payload", "signatures"}
-_SIGNATURE = {"protected", "signature"}
-
-
-def _blobs(value: object) -> dict[str, bytes]:
+def _blobs(members: Mapping[str, str | Binary]) -> dict[str, bytes]:
     blobs: dict[str, bytes] = {}
-    for digest, content in _members(value, "envelope: 'blobs'").items():
+    for digest, content in members.items():
         if len(digest) != _DIGEST_LENGTH:
             raise EnvelopeFormatError("envelope: a value is not named by its digest")
-        if type(content) is str:
-            blobs[digest] = content.encode()
-        else:
-            blobs[digest] = unb64url(_text(_exactly(content, {"b64"}, "value")["b64"], "value"))
+        blobs[digest] = content.encode() if isinstance(content, str) else unb64url(content.b64)
     return blobs
 
 
-def _ext(value: object) -> dict[str, Any]:
-    ext = _members(value, "envelope: 'ext'")
-    if ext and len(to_json(ext)) > MAX_EXT:
+def _ext(ext: dict[str, Any]) -> dict[str, Any]:
+    if ext and len(_encode(ext)) > MAX_EXT:
         raise LimitExceeded(f"envelope: 'ext' is over {MAX_EXT} bytes")
     return ext

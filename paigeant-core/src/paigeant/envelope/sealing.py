@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError
+from msgspec.json import Encoder
+from msgspec.structs import replace
 
-from ..errors import Expired, InvalidWorkflow, LimitExceeded, PayloadMismatch, SerializationError
+from ..errors import EnvelopeFormatError, Expired, InvalidWorkflow, LimitExceeded, PayloadMismatch, SerializationError
 from ..model.names import check_correlation_id
-from ..model.records import Claims, Hop, Origin, RevisionGrant, Step, StepItem, ValueRef
+from ..model.records import Hop, Item, Origin, RevisionGrant, Step, ValueRef
 from ..routing import HARD_MAX_RECORDS, HopDraft, Slip, start
 from .chain import Opened
+from .claims import read_claims, write_claims
 from .digest import sha
 from .frame import Envelope
 from .opening import carried, follow
@@ -55,16 +55,16 @@ async def seal_origin(
         "dl": deadline,
         "reply_to": reply_to,
         "vars": dict(variables) or None,
-        "items": tuple(StepItem(step=step) for step in steps),
+        "items": tuple([Item(step=step) for step in steps]),
         "rev": rev,
         "policy": security.policy,
         "signers": security.kids,
     }
     try:
-        origin = Origin(**{name: value for name, value in members.items() if value is not None})
-        payload = _payload(origin)
-    except (ValidationError, SerializationError) as exc:
-        raise InvalidWorkflow(f"workflow {wf!r}: {_first(exc)}") from exc
+        payload = write_claims(Origin(**members))
+        origin = read_claims(payload, Origin)
+    except (EnvelopeFormatError, LimitExceeded, SerializationError) as exc:
+        raise InvalidWorkflow(f"workflow {wf!r}: {exc}") from exc
     record = await sign(payload, "origin", security)
     slip = start(origin)
     return _sealed(Envelope((record,), _carried(slip, {}, blobs), ext or {}), slip, (), security)
@@ -97,11 +97,12 @@ async def seal_hop(
     if len(before.envelope.records) + 1 > HARD_MAX_RECORDS:
         raise LimitExceeded(f"workflow {slip.origin.wf!r}: more than {HARD_MAX_RECORDS} records")
     try:
-        hop = _hop(before, draft, security, iat)
-    except ValidationError as exc:
-        raise SerializationError(f"step {draft.step!r} ({draft.act!r}): {_first(exc)}") from exc
+        payload = write_claims(_hop(before, draft, security, iat))
+        hop = read_claims(payload, Hop)
+    except (EnvelopeFormatError, LimitExceeded, SerializationError) as exc:
+        raise SerializationError(f"step {draft.step!r} ({draft.act!r}): {exc}") from exc
     after = follow(slip, hop, before.tip, security)
-    record = await sign(_payload(hop), "hop", security)
+    record = await sign(payload, "hop", security)
     old = before.envelope
     envelope = Envelope((*old.records, record), _carried(after, old.blobs, blobs), old.ext)
     return _sealed(envelope, after, (*before.hops, hop), security)
@@ -117,10 +118,11 @@ def content_digest(origin: Origin) -> str:
 
     These change when the same request is repeated later, or after a key was added; its content does not.
     """
-    content = origin.model_dump(
-        mode="json", by_alias=True, exclude_none=True, exclude={"iat", "exp", "dl", "policy", "signers"}
-    )
-    return sha(b"paigeant/content/1\n" + json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+    content = replace(origin, iat=0, exp=0, dl=None, policy="", signers=())
+    return sha(b"paigeant/content/1\n" + _ordered(content))
+
+
+_ordered = Encoder(order="deterministic").encode  # the same variables in another order are the same content
 
 
 def _sealed(envelope: Envelope, slip: Slip, hops: tuple[Hop, ...], security: Security) -> Opened:
@@ -150,20 +152,6 @@ def _hop(before: Opened, draft: HopDraft, security: Security, iat: int) -> Hop:
         rev=draft.rev,
         signers=security.kids,
     )
-
-
-def _payload(claims: Claims) -> bytes:
-    try:
-        return claims.model_dump_json(by_alias=True, exclude_none=True).encode()
-    except (PydanticSerializationError, UnicodeEncodeError) as exc:
-        raise SerializationError(f"{type(claims).__name__.lower()} record: a name is not UTF-8 text") from exc
-
-
-def _first(exc: Exception) -> str:
-    if not isinstance(exc, ValidationError):
-        return str(exc)
-    error = exc.errors(include_url=False, include_input=False, include_context=False)[0]
-    return f"{'.'.join(map(str, error['loc']))}: {error['msg']}"
 
 
 def _carried(slip: Slip, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> dict[str, bytes]:

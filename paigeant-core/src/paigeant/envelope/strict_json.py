@@ -12,6 +12,7 @@ from ..model.canonical_json import UNSURE, read_canonical
 
 MAX_DEPTH = 32
 _MAX_INT = 2**53 - 1
+_LONGEST_REASON = 200
 
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -44,7 +45,7 @@ def _loads(data: bytes, what: str) -> Any:
     except RecursionError as exc:
         raise LimitExceeded(f"{what}: nested too deeply") from exc
     except ValueError as exc:  # JSONDecodeError, UnicodeError, and those of the hooks below
-        raise EnvelopeFormatError(f"{what}: not strict JSON: {_reason(exc)}") from exc
+        raise EnvelopeFormatError(f"{what}: not strict JSON: {reason(exc)}") from exc
     return value
 
 
@@ -89,9 +90,11 @@ def _int(text: str) -> int:
     return value
 
 
-def _reason(exc: ValueError) -> str:
-    """Without the data, which may be secret; ``str`` of a UnicodeError holds some of it."""
-    return exc.reason if isinstance(exc, (UnicodeDecodeError, UnicodeEncodeError)) else str(exc)
+def reason(exc: Exception) -> str:
+    """Why a parser or writer refused: printable, short, without the data, which may be secret. (``str`` of a
+    UnicodeError holds some of it.)"""
+    text = exc.reason if isinstance(exc, (UnicodeDecodeError, UnicodeEncodeError)) else str(exc)
+    return (text if text.isprintable() else ascii(text))[:_LONGEST_REASON]
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int)

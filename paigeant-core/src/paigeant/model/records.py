@@ -13,34 +13,34 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from msgspec import Meta, Struct, field
 
 from .names import CORRELATION_ID, NAME, NAMESPACE
 
-Digest: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
-WorkflowId: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{CORRELATION_ID}$")]
-Namespace: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{NAMESPACE}$")]
-Name: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
-StepId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-Kid: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:@-]{1,128}$")]
-Principal: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-Key: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-MediaType: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}$")]
-Time: TypeAlias = Annotated[int, Field(ge=0, le=253_402_300_799)]
-Index: TypeAlias = Annotated[int, Field(gt=-(2**53), lt=2**53)]
-Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53 - 1)]
+Digest: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{43}\Z")]
+WorkflowId: TypeAlias = Annotated[str, Meta(pattern=rf"\A{CORRELATION_ID}\Z")]
+Namespace: TypeAlias = Annotated[str, Meta(pattern=rf"\A{NAMESPACE}\Z")]
+Name: TypeAlias = Annotated[str, Meta(pattern=rf"\A{NAME}\Z")]
+StepId: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._-]{1,64}\Z")]
+Kid: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._:@-]{1,128}\Z")]
+Principal: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
+Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
+Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
+MediaType: TypeAlias = Annotated[str, Meta(pattern=r"\A[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}\Z")]
+Time: TypeAlias = Annotated[int, Meta(ge=0, le=253_402_300_799)]
+Index: TypeAlias = Annotated[int, Meta(gt=-(2**53), lt=2**53)]
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Positive: TypeAlias = Annotated[int, Meta(ge=1, le=2**53 - 1)]
 
 
-class Claims(BaseModel):
-    """Base of every claims object: exact members, exact types, immutable."""
+class Claims(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of every claims object: exact members, exact types, immutable.
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, defer_build=True, validate_by_alias=True, validate_by_name=False
-    )
+    Types are checked when claims are read, not when they are made: see ``read_claims`` and ``write_claims``.
+    """
 
 
-class ValueRef(Claims):
+class ValueRef(Claims, frozen=True, kw_only=True):
     """A value by reference: digest, length in bytes, media type. The bytes travel as a blob."""
 
     h: Digest
@@ -48,26 +48,26 @@ class ValueRef(Claims):
     mt: MediaType
 
 
-class Source(Claims):
+class Source(Claims, frozen=True, kw_only=True):
     """Where an argument comes from: the result of an earlier step, optionally a path into it."""
 
     step: StepId
     path: tuple[str | Index, ...] | None = None
 
 
-class StepPolicy(Claims):
+class StepPolicy(Claims, frozen=True, kw_only=True):
     """The dispatcher's wishes for one step; each overrides the activity's own policy.
 
     ``attempts``; ``exhausted`` (what happens after the last attempt); ``pivot`` (after it succeeds,
     retry forward only).
     """
 
-    attempts: Annotated[int, Field(ge=1, le=1000)] | None = None
+    attempts: Annotated[int, Meta(ge=1, le=1000)] | None = None
     exhausted: Literal["compensate", "park"] | None = None
-    pivot: Literal[True] | None = None
+    pivot: bool | None = None
 
 
-class Step(Claims):
+class Step(Claims, frozen=True, kw_only=True):
     """One activity of the itinerary.
 
     ``id`` unique in the workflow; ``act`` activity; ``q`` queue; ``args`` encoded arguments;
@@ -79,21 +79,15 @@ class Step(Claims):
     act: Name
     q: Name
     args: ValueRef
-    from_: Annotated[dict[Key, Source] | None, Field(alias="from")] = None
+    from_: dict[Key, Source] | None = field(name="from", default=None)
     policy: StepPolicy | None = None
     by: tuple[Principal, ...] | None = None
     scope: tuple[Text, ...] | None = None
-    pin: Literal[True] | None = None
+    pin: bool | None = None
     comp: Literal["halt", "continue", "park"] | None = None
 
 
-class StepItem(Claims):
-    """An activity."""
-
-    step: Step
-
-
-class Each(Claims):
+class Each(Claims, frozen=True, kw_only=True):
     """A template signed once for many branches: its tail, their number, the root of their arguments."""
 
     tail: tuple[Item, ...]
@@ -101,7 +95,7 @@ class Each(Claims):
     root: Digest
 
 
-class JoinPolicy(Claims):
+class JoinPolicy(Claims, frozen=True, kw_only=True):
     """When a fork joins: ``all``, ``first``, ``settled``, or ``at-least`` ``k`` branches."""
 
     kind: Literal["all", "first", "settled", "at-least"]
@@ -110,7 +104,7 @@ class JoinPolicy(Claims):
     late: Literal["compensate", "keep"] | None = None
 
 
-class Fork(Claims):
+class Fork(Claims, frozen=True, kw_only=True):
     """Parallel branches and how they join: either ``branches`` or ``each``."""
 
     id: StepId
@@ -119,13 +113,7 @@ class Fork(Claims):
     each: Each | None = None
 
 
-class ForkItem(Claims):
-    """A fork."""
-
-    fork: Fork
-
-
-class Wait(Claims):
+class Wait(Claims, frozen=True, kw_only=True):
     """Wait for a signal, at most ``within`` seconds, then take the ``otherwise`` route."""
 
     id: StepId
@@ -134,13 +122,7 @@ class Wait(Claims):
     otherwise: tuple[Item, ...] | None = None
 
 
-class WaitItem(Claims):
-    """A wait."""
-
-    wait: Wait
-
-
-class Delay(Claims):
+class Delay(Claims, frozen=True, kw_only=True):
     """Go on after ``seconds``, or at the time ``until``."""
 
     id: StepId
@@ -148,39 +130,43 @@ class Delay(Claims):
     until: Time | None = None
 
 
-class DelayItem(Claims):
-    """A delay."""
-
-    delay: Delay
-
-
-class Child(Claims):
+class Child(Claims, frozen=True, kw_only=True):
     """A child workflow with its own itinerary; ``detached`` does not wait for it."""
 
     id: StepId
     items: tuple[Item, ...]
     vars: dict[Key, ValueRef] | None = None
-    detached: Literal[True] | None = None
+    detached: bool | None = None
 
 
-class ChildItem(Claims):
-    """A child workflow."""
+class Item(Claims, frozen=True, kw_only=True):
+    """One item of an itinerary: an activity, a fork, a wait, a delay or a child workflow."""
 
-    child: Child
+    step: Step | None = None
+    fork: Fork | None = None
+    wait: Wait | None = None
+    delay: Delay | None = None
+    child: Child | None = None
+
+    def __post_init__(self) -> None:
+        if (self.step, self.fork, self.wait, self.delay, self.child).count(None) != 4:
+            raise ValueError("an item is exactly one of 'step', 'fork', 'wait', 'delay' and 'child'")
+
+    @property
+    def kind(self) -> str:
+        """Name of the one member that it has."""
+        return next(name for name in self.__struct_fields__ if getattr(self, name) is not None)
 
 
-Item: TypeAlias = Annotated[StepItem | ForkItem | WaitItem | DelayItem | ChildItem, Field(union_mode="left_to_right")]
-
-
-class RevisionGrant(Claims):
+class RevisionGrant(Claims, frozen=True, kw_only=True):
     """Who may revise the itinerary (``by``), with which activities, to at most how many steps."""
 
     by: tuple[Principal, ...]
     acts: tuple[Name, ...]
-    max: Annotated[int, Field(ge=1, le=1024)]
+    max: Annotated[int, Meta(ge=1, le=1024)]
 
 
-class OnBehalfOf(Claims):
+class OnBehalfOf(Claims, frozen=True, kw_only=True):
     """How the user's rights are carried; never a token."""
 
     mode: Literal["ref", "sealed"]
@@ -189,7 +175,7 @@ class OnBehalfOf(Claims):
     iss: Text
 
 
-class Origin(Claims):
+class Origin(Claims, frozen=True, kw_only=True):
     """The dispatcher's mandate: everything a worker may be asked to do, signed once.
 
     ``wf`` correlation id; ``iss`` issuer; ``aud`` namespace; ``iat`` issued at; ``exp`` expiry;
@@ -207,7 +193,7 @@ class Origin(Claims):
     sub: Text | None = None
     reply_to: Name | None = None
     vars: dict[Key, ValueRef] | None = None
-    items: Annotated[tuple[Item, ...], Field(min_length=1)]
+    items: Annotated[tuple[Item, ...], Meta(min_length=1)]
     scope: tuple[Text, ...] | None = None
     rev: RevisionGrant | None = None
     obo: OnBehalfOf | None = None
@@ -215,32 +201,32 @@ class Origin(Claims):
     signers: tuple[Kid, ...]
 
 
-class ErrorClaim(Claims):
+class ErrorClaim(Claims, frozen=True, kw_only=True):
     """A fault: its class, and the digest of the blob with its text."""
 
-    class_: Annotated[Text, Field(alias="class")]
+    class_: Text = field(name="class")
     h: Digest
 
 
-class RequestClaim(Claims):
+class RequestClaim(Claims, frozen=True, kw_only=True):
     """Digest of the request that caused the transition (a cancellation)."""
 
     h: Digest
 
 
-class Revision(Claims):
+class Revision(Claims, frozen=True, kw_only=True):
     """The complete new tail of the itinerary, not a delta.
 
     ``n`` counts the revisions of the workflow from 1; ``end`` terminates it without compensation.
     """
 
-    n: Annotated[int, Field(ge=1)]
+    n: Positive
     tail: tuple[Item, ...]
     why: Text
-    end: Literal[True] | None = None
+    end: bool | None = None
 
 
-class ForkClaim(Claims):
+class ForkClaim(Claims, frozen=True, kw_only=True):
     """The fork that this hop opened."""
 
     n: Count
@@ -248,7 +234,7 @@ class ForkClaim(Claims):
     policy: JoinPolicy
 
 
-class JoinClaim(Claims):
+class JoinClaim(Claims, frozen=True, kw_only=True):
     """The join that this hop made of its branches."""
 
     fork: Digest
@@ -256,7 +242,7 @@ class JoinClaim(Claims):
     missing: tuple[Count, ...]
 
 
-class ApprovalClaim(Claims):
+class ApprovalClaim(Claims, frozen=True, kw_only=True):
     """A person's decision, bound to what was asked."""
 
     wait: StepId
@@ -265,7 +251,7 @@ class ApprovalClaim(Claims):
     exp: Time
 
 
-class Hop(Claims):
+class Hop(Claims, frozen=True, kw_only=True):
     """One transition of a branch, made by the worker that ran it.
 
     ``seq`` from 0; ``prev`` digest of the record before; ``step``, ``act`` what ran; ``dir``
@@ -281,7 +267,7 @@ class Hop(Claims):
     step: StepId
     act: Name
     dir: Literal["do", "undo"]
-    att: Annotated[int, Field(ge=1)]
+    att: Positive
     iss: Principal
     iat: Time
     st: Literal["ok", "fault", "skip", "expired", "cancelled"]
@@ -298,7 +284,7 @@ class Hop(Claims):
     signers: tuple[Kid, ...]
 
 
-class Attest(Claims):
+class Attest(Claims, frozen=True, kw_only=True):
     """An operator's word that records up to ``upto`` stay accepted although their key was retired."""
 
     wf: WorkflowId

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from ..errors import ItineraryError, RevisionNotAuthorized
-from ..model.records import ErrorClaim, RequestClaim, Revision, Step, StepItem, ValueRef
+from ..model.records import ErrorClaim, Item, RequestClaim, Revision, Step, ValueRef
 from .retry import RetryPolicy
 from .revision import check_revision
 from .slip import Phase, Slip, Task
@@ -170,7 +170,7 @@ def _revision(slip: Slip, draft: RevisionDraft) -> Revision:
     check_revision(slip, draft.tail, end=draft.end)
     return Revision(
         n=slip.revisions + 1,
-        tail=tuple(StepItem(step=step) for step in draft.tail),
+        tail=tuple([Item(step=step) for step in draft.tail]),
         why=draft.why[:256] or "unspecified",
         end=True if draft.end else None,
     )
@@ -185,7 +185,7 @@ def _failed(task: Task, result: Failed, attempt: int) -> HopDraft:
         "fault",
         vars=result.variables or None,
         comp=result.comp if task.direction == "do" else None,
-        err=ErrorClaim.model_validate({"class": result.error[:256], "h": result.text}),
+        err=ErrorClaim(class_=result.error[:256], h=result.text),
     )
 
 

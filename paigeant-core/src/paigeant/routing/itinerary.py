@@ -178,17 +178,16 @@ def _build(name: str, spec: ActivitySpec, encode: Encode, before: list[Step], la
             )
         else:
             plain[key] = value
-    members: dict[str, Any] = {
-        "id": name,
-        "act": spec.name,
-        "q": spec.queue or spec.name,
-        "args": encode(plain, f"the arguments of activity {spec.name!r}"),
-        "from": sources or None,
-        "policy": _policy(spec),
-        "pin": spec.pin or None,
-        "comp": spec.on_undo_failure,
-    }
-    return Step.model_validate({key: value for key, value in members.items() if value is not None})
+    return Step(
+        id=name,
+        act=spec.name,
+        q=spec.queue or spec.name,
+        args=encode(plain, f"the arguments of activity {spec.name!r}"),
+        from_=sources or None,
+        policy=_policy(spec),
+        pin=spec.pin or None,
+        comp=spec.on_undo_failure,
+    )
 
 
 def _policy(spec: ActivitySpec) -> StepPolicy | None:

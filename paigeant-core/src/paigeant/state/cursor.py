@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from pydantic_core import from_json, to_json
+from msgspec import MsgspecError, Struct
+from msgspec.json import Decoder, Encoder
+from msgspec.structs import replace
 
 from ..errors import BackendCorrupt
 
@@ -21,7 +23,7 @@ class State(StrEnum):
     ENDED = "E"
 
 
-class Cursor(NamedTuple):
+class Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=FORMAT):
     """Where a branch stands. Every change of it is one compare-and-set.
 
     :param seq: the hop to run next.
@@ -60,24 +62,23 @@ class Cursor(NamedTuple):
 
     def encode(self) -> bytes:
         """A JSON array of the format and all members but ``out``, then the bytes of ``out``."""
-        return to_json((FORMAT, *self[:-1])) + b"\n" + self.out
+        return _encode(replace(self, out=b"") if self.out else self) + b"\n" + self.out
 
     @classmethod
     def decode(cls, data: bytes) -> Cursor:
         """:raises BackendCorrupt: the entry is not a cursor of this format."""
         text, newline, out = data.partition(b"\n")
         try:
-            members: list[Any] = from_json(text)
-            if not newline or tuple(map(type, members)) != _TYPES or members[0] != FORMAT:
-                raise ValueError(f"format {text[:40]!r}")
-            _, seq, state, *rest = members
-            return cls._make((seq, State(state), *rest, out))
-        except (ValueError, TypeError) as exc:
+            cursor = _decode(text)
+        except (MsgspecError, ValueError) as exc:
             raise BackendCorrupt(f"a workflow cursor in the state store cannot be read: {exc}") from exc
+        if not newline or cursor.out:
+            raise BackendCorrupt(f"a workflow cursor in the state store cannot be read: {text[:40]!r}")
+        return replace(cursor, out=out) if out else cursor
 
     def next(self, **changes: Any) -> Cursor:
         """A changed copy."""
-        return self._replace(**changes)
+        return replace(self, **changes)
 
 
-_TYPES: Final = (int, *(str if isinstance(value, State) else type(value) for value in Cursor()[:-1]))
+_encode, _decode = Encoder().encode, Decoder(Cursor).decode
