@@ -21,3 +21,10 @@ async def see_through(work: Awaitable[object]) -> None:
         task.exception()  # seen, so that nobody is warned of it
     if cancelled:
         raise asyncio.CancelledError
+
+
+async def end(task: asyncio.Task[object]) -> None:
+    """Cancel a task until it has ended: libraries lose a cancellation that comes together with what they wait for."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.25)

@@ -14,7 +14,7 @@ from paigeant.abc import Batcher
 from paigeant.errors import BackendError, LeaseLost
 
 from .codec import EXPECTED, TOMBSTONE, TTL
-from .delivery import NatsDelivery
+from .delivery import NatsDelivery, SuccessorsFirst
 from .errors import DUPLICATE_IN_BATCH, WRONG_LAST_SEQUENCE, Refusal
 from .sending import Outgoing, Sender
 from .session import Session
@@ -43,7 +43,10 @@ class OneAct:
         self._batcher: Batcher[_Settlement, None] = Batcher(self._commit, max_items=200)
 
     async def settle(self, delivery: NatsDelivery, successors: Sequence[Outgoing]) -> None:
+        if not delivery.subject.isprintable():  # a foreigner's, and no text: nothing can be put in its place
+            return await SuccessorsFirst(self._session).settle(delivery, successors)
         await self._batcher.submit(_Settlement(delivery, successors))
+        return None
 
     async def close(self) -> None:
         """Wait for what is under way."""

@@ -26,6 +26,8 @@ SCHEDULE_TTL = "Nats-Schedule-TTL"
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 TOMBSTONE = "Paigeant-Settled"
 
+MAX_DELAY = 3600.0
+"""Seconds; of servers without schedules, where a delayed message holds one of ``max_ack_pending`` places."""
 HEADROOM = 16 * 1024
 """Bytes of the server's ``max_payload`` that are kept for headers."""
 
@@ -72,6 +74,8 @@ def read_message(msg: Msg, token: str) -> Message:
     """What was received. Of a foreign message nothing is believed but its bytes."""
     headers: Mapping[str, str] = msg.headers or {}
     message_id = plain_id(token) or token
+    if not message_id.isascii():  # not ours, and perhaps no text at all
+        message_id = message_id.encode("utf-8", "backslashreplace").decode()
     if (told := headers.get(ID)) is not None:
         message_id = _text(told) or message_id
     return Message(message_id, msg.data, read_headers(headers.get(HEADERS)))
@@ -112,6 +116,11 @@ def not_before(headers: Mapping[str, str] | None) -> float:
     except ValueError:
         return 0.0
     return when if math.isfinite(when) else 0.0
+
+
+def early(when: float, now: float) -> float:
+    """Seconds to wait until ``when``, at most an hour: the server sends at once what it is to keep for ages."""
+    return min(when - now, MAX_DELAY)
 
 
 def is_tombstone(msg: Msg) -> bool:

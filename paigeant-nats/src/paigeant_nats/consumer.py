@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from nats.aio.msg import Msg
@@ -14,12 +14,14 @@ from nats.aio.msg import Msg
 from paigeant.abc import Consumer, Delivery
 from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, ConfigurationError
 
-from .codec import is_tombstone, not_before, read_message, read_receipt
+from .aio import end
+from .codec import early, is_tombstone, not_before, read_message, read_receipt
 from .delivery import NatsDelivery, Settler, nak
 from .leases import Lease
-from .link import Subscriber, log
+from .link import log
 from .names import queue_of
 from .pulls import Pull, Source
+from .subscriptions import Subscriber
 
 if TYPE_CHECKING:
     from .session import Session
@@ -34,19 +36,20 @@ class NatsConsumer(Consumer):
 
     Never is more asked for than ``limit``, but for one message of each queue that seemed empty.
 
-    :param declare: makes or checks the durable consumer of a queue.
+    :param queues: with the most messages that may be asked for at once.
+    :param declare: makes or checks the durable consumer of a queue, and tells that number.
     """
 
     def __init__(
         self,
         session: Session,
         settler: Settler,
-        queues: Collection[str],
+        queues: Mapping[str, int],
         lease: float,
-        declare: Callable[[str], Awaitable[None]],
+        declare: Callable[[str], Awaitable[int]],
     ) -> None:
         self._session, self._settler, self._lease, self._declare = session, settler, lease, declare
-        self._sources = {source.token: source for source in (Source(session, name) for name in queues)}
+        self._sources = {source.token: source for source in (Source(session, *each) for each in queues.items())}
         self._turn = deque(self._sources.values())
         self._inbox = f"{session.settings.inbox_prefix}.{secrets.token_hex(11)}."
         self._start = len(f"{session.names.prefix}.q.")
@@ -59,6 +62,8 @@ class NatsConsumer(Consumer):
         self._serial = 0
         self._closed = False
         self._subscriber: Subscriber | None = None
+        self._mending: asyncio.Task[None] | None = None
+        self._unfit: ConfigurationError | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._alive = self._last = time.monotonic()
 
@@ -85,6 +90,9 @@ class NatsConsumer(Consumer):
         for lease in list(self._held.values()):
             if lease and link.is_up:
                 self._give_back(lease)
+            lease.end()
+        if self._mending is not None:
+            await end(self._mending)
         if self._subscriber is not None:  # what was under way comes until then, and is given back
             await link.unsubscribe(self._subscriber, drain=True)
         if self._naks:
@@ -102,8 +110,8 @@ class NatsConsumer(Consumer):
                     self._news.clear()
                     if found := self._take(limit):
                         return found
-                    if await self._ask(limit):
-                        await self._news.wait()
+                    await self._ask(limit)
+                    await self._news.wait()
             except BaseException:  # cancelled: what comes now is for others
                 self._abandoned = True
                 self._give_up(float("inf"))
@@ -113,6 +121,9 @@ class NatsConsumer(Consumer):
         if self._closed:
             raise BackendClosed("the consumer was closed")
         self._session.link.check()
+        if (unfit := self._unfit) is not None:
+            self._unfit = None
+            raise unfit
 
     def _take(self, limit: int) -> list[Delivery]:
         found: list[Delivery] = []
@@ -122,14 +133,13 @@ class NatsConsumer(Consumer):
                 found.append(delivery)
         return found
 
-    async def _ask(self, limit: int) -> bool:
-        """Send the requests that are due; ``False``: look again at once."""
+    async def _ask(self, limit: int) -> None:
+        """Send the requests that are due."""
         if not self._session.link.is_up:
-            return True
-        lost = [source for source in self._turn if source.lost]
-        if lost:
-            return await self._mend(lost)
-        idle = [source for source in self._turn if source.pull is None]
+            return
+        if self._mending is None and any(source.lost for source in self._turn):
+            self._mending = asyncio.create_task(self._mend())
+        idle = [source for source in self._turn if source.pull is None and not source.lost]
         hot = [source for source in idle if source.hot]
         asked = sum(source.pull.left for source in self._turn if source.pull is not None and source.pull.probe)
         budget = max(0, limit - asked)
@@ -137,32 +147,44 @@ class NatsConsumer(Consumer):
         try:
             for number, source in enumerate(chosen):
                 share = budget // len(chosen) + (number < budget % len(chosen))
-                await self._pull(source, share, probe=True)
+                await self._pull(source, min(share, source.most), probe=True)
             for source in idle:
                 if not source.hot:
                     await self._pull(source, 1, probe=False)
         except BackendUnavailable:
-            return True  # the connection was lost this moment; its return is news
+            return  # the connection was lost this moment; its return is news
         self._turn.rotate(-len(chosen))
-        return True
 
     async def _pull(self, source: Source, batch: int, *, probe: bool) -> None:
         self._serial += 1
         pull = source.pull = Pull(self._serial, batch, probe=probe)
         await self._session.link.send(source.subject, pull.body(), f"{self._inbox}{self._serial}={source.token}")
 
-    async def _mend(self, sources: list[Source]) -> bool:
-        """Look after the consumers on the server: they may be gone with its data, or moved."""
+    async def _mend(self) -> None:
+        """Look after the consumers on the server: they may be gone with its data, or moved.
+
+        The queues whose consumers are well are received from meanwhile.
+        """
         try:
             await self._session.restored()
-            for source in sources:
-                await self._declare(source.name)
-                source.lost = False
-        except BackendClosed:
-            raise
+            ends = await asyncio.gather(*(self._mend_one(each) for each in self._turn if each.lost))
+            if not all(ends):
+                await asyncio.sleep(_PAUSE)
+        finally:
+            self._mending = None
+            self._news.set()
+
+    async def _mend_one(self, source: Source) -> bool:
+        try:
+            source.most = await self._declare(source.name)
+        except ConfigurationError as exc:
+            self._unfit = exc
         except BackendError as exc:
-            log.warning("receiving is interrupted: %s", exc)
-            await asyncio.sleep(_PAUSE)
+            log.warning("receiving from %r is interrupted: %s", source.name, exc)
+        else:
+            well, source.lost, source.mended_at = time.monotonic() > source.mended_at + _PAUSE, False, time.monotonic()
+            self._news.set()
+            return well  # or it was lost again at once
         return False
 
     def _came(self, msg: Msg) -> None:
@@ -178,8 +200,8 @@ class NatsConsumer(Consumer):
         if is_tombstone(msg):
             self._spawn(self._session.link.request(lease.reply))
             lease.end()
-        elif (when := not_before(msg.headers)) and (early := when - self._session.clock()) > 0:
-            self._spawn(nak(self._session, lease, early))
+        elif (when := not_before(msg.headers)) and (ahead := early(when, self._session.clock())) > 0:
+            self._spawn(nak(self._session, lease, ahead))
         else:
             deliveries = max(1, receipt.delivered - (when > 0 and receipt.delivered > 1))
             self._held[lease.token] = lease

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import nats.errors
-from nats.aio.client import Client
 
 from .aio import see_through
+from .client import HardenedClient
 from .errors import cannot_connect, is_telling
 from .login import client_options, insist, make_context
 from .settings import NatsSettings
@@ -22,7 +22,7 @@ Trouble = Callable[[Exception], Awaitable[None]]
 Callback = Callable[[], Awaitable[None]]
 
 
-async def connect(settings: NatsSettings, also: Iterable[str], trouble: Trouble, closed: Callback) -> Client:
+async def connect(settings: NatsSettings, also: Iterable[str], trouble: Trouble, closed: Callback) -> HardenedClient:
     """A connection to any of the servers. nats-py does not reconnect it: whoever asked dials again.
 
     What nats-py would do by itself waits for unsent bytes to a server that is out of reach, sends what was
@@ -47,8 +47,8 @@ async def connect(settings: NatsSettings, also: Iterable[str], trouble: Trouble,
     raise error from error.__cause__
 
 
-async def _dial(settings: NatsSettings, url: str, trouble: Trouble, closed: Callback) -> Client:
-    client, servers = Client(), settings.servers
+async def _dial(settings: NatsSettings, url: str, trouble: Trouble, closed: Callback) -> HardenedClient:
+    client, servers = HardenedClient(), settings.servers
     context = make_context(settings, servers)
     cause: BaseException | None = None
 
@@ -71,7 +71,7 @@ async def _dial(settings: NatsSettings, url: str, trouble: Trouble, closed: Call
     return client
 
 
-async def close(client: Client) -> None:
+async def close(client: HardenedClient) -> None:
     """Flush and close, but not for long: bytes that nobody takes would keep it open for minutes."""
     with contextlib.suppress(Exception):
         async with asyncio.timeout(_CLOSE_WITHIN):
@@ -79,7 +79,7 @@ async def close(client: Client) -> None:
     abort(client)
 
 
-def abort(client: Client) -> None:
+def abort(client: HardenedClient) -> None:
     """Drop the socket. nats-py has no call for that, and waits for ever where it is needed."""
     writer: asyncio.StreamWriter | None = getattr(getattr(client, "_transport", None), "_io_writer", None)
     if writer is not None:

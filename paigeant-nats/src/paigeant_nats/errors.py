@@ -26,9 +26,17 @@ NO_MESSAGE = 10037
 STREAM_NAME_IN_USE = 10058
 CONSUMER_EXISTS = (10013, 10105, 10148)
 _DISABLED = {10039, 10076, 10035}
-_FULL = {10023, 10028, 10047, 10052, 10077, 10026, 10027}
+_FULL = {10002, 10005, 10023, 10026, 10027, 10028, 10047, 10077}
 _TOO_LARGE = {10054}
 
+_REMEDIES = {
+    STREAM_NAME_IN_USE: "another program made it: rename that, or use another PAIGEANT_NAMESPACE",
+    10052: "the server allows no such stream; it may limit what PAIGEANT_NATS_DEDUP_WINDOW asks for (120 s by default)",
+    10065: "let no other stream take the subjects paigeant.<namespace>.>: see `nats stream ls --subject`",
+    10074: "PAIGEANT_NATS_REPLICAS needs a cluster of as many servers",
+    10113: "this account makes no stream without max_bytes, and one with it would discard messages: lift that",
+    10121: "lower PAIGEANT_NATS_MAX_ACK_PENDING, or raise the server's limit",
+}
 _ENABLE = (
     "start the server with JetStream (`nats-server -js`, or a `jetstream {}` block), or check PAIGEANT_NATS_DOMAIN"
 )
@@ -111,8 +119,8 @@ def _refused(exc: Refusal, where: str) -> PaigeantError:
         return BackendUnavailable(f"{told}; raise the limits of the account or of the stream, or free some storage")
     if exc.code in _TOO_LARGE:
         return MessageTooLarge(f"{told}; raise max_msg_size of the stream, or send less")
-    if exc.code == STREAM_NAME_IN_USE:
-        return ConfigurationError(f"{told}; another program made it: rename that, or use another PAIGEANT_NAMESPACE")
+    if exc.code in _REMEDIES:
+        return ConfigurationError(f"{told}; {_REMEDIES[exc.code]}")
     return BackendUnavailable(told)
 
 

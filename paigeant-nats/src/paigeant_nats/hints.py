@@ -13,10 +13,11 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from paigeant.errors import BackendError
+from paigeant.errors import BackendCorrupt, BackendError
 
 from .errors import Refusal
 from .link import log
+from .names import is_key
 from .session import Session
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _BUCKET = 64.0
 _LATE = 3
 """Buckets that are looked at although they are past: clocks differ, and messages take their time."""
+_MOST = 32
+"""Buckets; if more were not looked at for long, all hints are listed at once."""
 _EVERYTHING_EVERY = 600.0
 _CLEANED_AT_ONCE = 64
 _SETTLED_AFTER = 30.0
@@ -59,6 +62,7 @@ class Hints:
     def __init__(self, session: Session, entries: Entries) -> None:
         self._session, self._entries = session, entries
         self._old: set[int] = set()
+        self._looked = 0
         self._all_at = -math.inf
         self._cleaning: asyncio.Task[None] | None = None
 
@@ -70,8 +74,13 @@ class Hints:
         waiting = sorted(hint for hint in await self._list(before, now) if hint.due <= before)
         while waiting and len(keys) < limit:
             some, waiting = waiting[: limit * 2], waiting[limit * 2 :]
-            for hint, due in zip(some, await asyncio.gather(*map(self._due_of, some)), strict=True):
-                if due is not None and due <= before:
+            found = await asyncio.gather(*map(self._due_of, some), return_exceptions=True)
+            for hint, due in zip(some, found, strict=True):
+                if isinstance(due, BackendCorrupt):
+                    log.debug("%s", due)  # perhaps of a newer release: its hint stays
+                elif isinstance(due, BaseException):
+                    raise due
+                elif due is not None and due <= before:
                     keys[hint.key] = None
                 elif hint.due <= now:
                     stale.append(hint)
@@ -90,20 +99,19 @@ class Hints:
         return stored.due if stored.lives(self._session.clock()) else None
 
     async def _list(self, before: float, now: float) -> list[Hint]:
-        """The hints of the present, and of what is left of the past; now and then, and at first, all of them."""
+        """The hints since the last look, and of what is left of the past; now and then, and at first, all of them."""
         session = self._session
-        current = _bucket(now)
-        everything = f"{session.names.prefix}.d.>"
-        if before > now + _BUCKET or time.monotonic() - self._all_at > _EVERYTHING_EVERY:
-            found = await self._parse(everything)
-            self._all_at = time.monotonic()
-            self._old = {bucket for bucket, _ in found if bucket < current}
+        current, began = _bucket(now), time.monotonic()
+        wanted = self._old | set(range(min(current, max(self._looked, current - _MOST)) - _LATE, current + 2))
+        all_are_wanted = self._looked < current - _MOST or began - self._all_at > _EVERYTHING_EVERY
+        if before > now + _BUCKET or all_are_wanted or len(wanted) > 4 * _MOST:
+            found = await self._parse(f"{session.names.prefix}.d.>")
+            self._all_at = began
         else:
-            wanted = self._old | set(range(current - _LATE, current + 2))
             filters = [f"{session.names.prefix}.d.{bucket}.>" for bucket in wanted]
             found = [pair for page in await asyncio.gather(*map(self._parse, filters)) for pair in page]
-            self._old &= {bucket for bucket, _ in found}
-            self._old |= {bucket for bucket, _ in found if bucket < current}
+        self._old = {bucket for bucket, _ in found if bucket < current}
+        self._looked = current
         return [hint for _, hint in found]
 
     async def _parse(self, matching: str) -> list[tuple[int, Hint]]:
@@ -112,20 +120,22 @@ class Hints:
         for subject in await session.api.subjects(session.names.state, matching):
             bucket, _, rest = subject[start:].partition(".")
             when, _, key = rest.partition(".")
-            if bucket.isdigit() and when.isdigit() and key:
-                found.append((int(bucket), Hint(int(when) / 1000, key.replace(".", "/"), subject)))
+            if _is_number(bucket) and _is_number(when) and is_key(key := key.replace(".", "/")):
+                found.append((int(bucket), Hint(int(when) / 1000, key, subject)))
         return found
 
     def _clean(self, stale: list[Hint]) -> None:
         """In the background: nobody waits for it."""
         if stale and (self._cleaning is None or self._cleaning.done()):
-            some = random.sample(stale, min(len(stale), _CLEANED_AT_ONCE))  # others clean, too
-            self._cleaning = asyncio.create_task(self._remove_all(some))
+            random.shuffle(stale)  # others clean, too
+            self._cleaning = asyncio.create_task(self._remove_all(stale))
 
     async def _remove_all(self, stale: list[Hint]) -> None:
-        for end in await asyncio.gather(*map(self._remove, stale), return_exceptions=True):
-            if isinstance(end, (BackendError, Refusal)):
-                log.debug("an old hint stays: %s", end)
+        for start in range(0, len(stale), _CLEANED_AT_ONCE):
+            some = stale[start : start + _CLEANED_AT_ONCE]
+            for end in await asyncio.gather(*map(self._remove, some), return_exceptions=True):
+                if isinstance(end, (BackendError, Refusal)):
+                    log.debug("an old hint stays: %s", end)
 
     async def _remove(self, hint: Hint) -> None:
         """The entry moved on: file a hint for where it is now, then remove exactly this message."""
@@ -152,3 +162,8 @@ class Hints:
             return 0, 0.0
         whole = headers.get("Nats-Time-Stamp", "")[:19]
         return int(headers["Nats-Sequence"]), datetime.fromisoformat(f"{whole}+00:00").timestamp()
+
+
+def _is_number(text: str) -> bool:
+    """Of ours: anyone may publish a subject of digits without end."""
+    return len(text) <= 16 and text.isascii() and text.isdigit()

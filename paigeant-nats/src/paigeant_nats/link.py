@@ -8,39 +8,25 @@ import logging
 import random
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Callable, Mapping
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
 from paigeant.errors import BackendClosed, BackendUnavailable
 
-from .aio import see_through
+from .aio import end, see_through
+from .client import HardenedClient
 from .dialing import abort, close, connect
 from .errors import forbidden, translate
 from .settings import NatsSettings
+from .subscriptions import Handler, Subscriber, Subscriptions
 
 log = logging.getLogger("paigeant.nats")
 
 _LOOK = 0.25
 _LONGEST_PAUSE = 2.0
-_DRAIN_WITHIN = 2.0
-_DENIED = re.compile(r'permissions violation for publish to "([^"]*)"')
-
-Handler = Callable[[Msg], None]
-
-
-@dataclass(slots=True, eq=False)
-class Subscriber:
-    """A subject listened to, on this connection and on those that follow it."""
-
-    subject: str
-    handler: Handler
-    current: Subscription | None = None
+_DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 
 
 class Link:
@@ -57,14 +43,15 @@ class Link:
         """Called when the connection is lost."""
         self.on_up: list[Callable[[], None]] = []
         """Called when it stands again."""
-        self._client: Client | None = None
-        self._subscribers: list[Subscriber] = []
+        self._client: HardenedClient | None = None
+        self._subscriptions = Subscriptions()
         self._waiting: dict[str, tuple[asyncio.Future[Msg], float, str, bool]] = {}
         self._serial = 0
         self._inbox = ""
         self._timer: asyncio.TimerHandle | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
+        self._mute: str | None = None
         self._cluster: list[str] = []
 
     async def open(self) -> None:
@@ -74,7 +61,8 @@ class Link:
         :raises ConfigurationError: the login is refused, or TLS does not fit.
         """
         self._inbox = f"{self.settings.inbox_prefix}.{secrets.token_hex(11)}."
-        self._subscribers = [Subscriber(self._inbox + "*", self._answered)]
+        self._subscriptions.clear()
+        self._subscriptions.add(Subscriber(self._inbox + "*", self._answered))
         self._client = await self._connect()
         self._keeper = asyncio.create_task(self._keep())
 
@@ -87,13 +75,12 @@ class Link:
             self._timer.cancel()
             self._timer = None
         if keeper is not None:
-            keeper.cancel()
-            await see_through(keeper)
+            await see_through(end(keeper))
         if client is not None:
             await see_through(close(client))
 
     @property
-    def client(self) -> Client:
+    def client(self) -> HardenedClient:
         """The client, if it can be used now.
 
         :raises BackendClosed: not connected, or closed.
@@ -101,13 +88,13 @@ class Link:
         """
         self.check()
         client = self._client
-        if client is None or not client.is_connected:
+        if client is None or not client.is_reading:
             raise BackendUnavailable(f"NATS at {self.where} is out of reach; reconnecting")
         return client
 
     @property
     def is_up(self) -> bool:
-        return self._client is not None and self._client.is_connected
+        return self._client is not None and self._client.is_reading
 
     def check(self) -> None:
         """Raise ``BackendClosed`` unless open."""
@@ -124,6 +111,8 @@ class Link:
         :raises OutcomeUnknown: no answer came to a write.
         """
         client, loop = self.client, asyncio.get_running_loop()
+        if self._mute is not None:
+            raise forbidden(self._mute, self.where)
         self._serial += 1
         token = str(self._serial)
         future: asyncio.Future[Msg] = loop.create_future()
@@ -132,9 +121,11 @@ class Link:
             self._timer = loop.call_later(_LOOK, self._expire, loop)
         try:
             await client.publish(subject, payload, reply=self._inbox + token, headers=headers)  # type: ignore[arg-type]
-        except nats.errors.Error as exc:
+        except BaseException as exc:
             self._waiting.pop(token, None)
-            raise translate(exc, self.where, write=False) from exc
+            if isinstance(exc, (nats.errors.Error, OSError)):
+                raise translate(exc, self.where, write=write and isinstance(exc, OSError)) from exc
+            raise
         return await future
 
     async def send(
@@ -146,39 +137,43 @@ class Link:
         """
         try:
             await self.client.publish(subject, payload, reply=reply, headers=headers)  # type: ignore[arg-type]
-        except nats.errors.Error as exc:
+        except (nats.errors.Error, OSError) as exc:
             raise translate(exc, self.where, write=False) from exc
 
     async def subscribe(self, subject: str, handler: Handler) -> Subscriber:
         """Call ``handler`` with each message to ``subject``, on this connection and its successors."""
         subscriber = Subscriber(subject, handler)
-        await _attach(self.client, subscriber)
-        self._subscribers.append(subscriber)
+        try:
+            await self.listen(subscriber)
+        except BaseException:
+            await self._subscriptions.remove(subscriber)
+            raise
         return subscriber
+
+    async def listen(self, subscriber: Subscriber) -> None:
+        """The same for who keeps the subscriber; while there is no connection, it begins with the next."""
+        self.check()
+        self._subscriptions.add(subscriber)
+        if self.is_up:
+            await self._subscriptions.attach(self.client, subscriber)
 
     async def unsubscribe(self, subscriber: Subscriber, *, drain: bool = False) -> None:
         """Stop listening.
 
         :param drain: first let the handler have all that the server had already sent.
         """
-        if subscriber in self._subscribers:
-            self._subscribers.remove(subscriber)
-        current, subscriber.current = subscriber.current, None
-        if current is None:
-            return
-        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
-            if drain and self.is_up:
-                async with asyncio.timeout(_DRAIN_WITHIN):
-                    drained: Callable[[], Awaitable[None]] = current.drain
-                    await drained()
-            else:
-                await current.unsubscribe()
+        await self._subscriptions.remove(subscriber, drain=drain)
 
-    async def _connect(self) -> Client:
-        client = await connect(self.settings, self._cluster, self._trouble, self._closed)
+    async def _connect(self) -> HardenedClient:
+        ended = asyncio.Event()
+
+        async def closed() -> None:
+            ended.set()
+
+        client = await connect(self.settings, self._cluster, self._trouble, closed)
+        self._ended, self._mute = ended, None
         try:
-            for subscriber in self._subscribers:
-                await _attach(client, subscriber)
+            await self._subscriptions.attach_all(client)
         except BaseException:
             await see_through(close(client))
             raise
@@ -186,24 +181,27 @@ class Link:
             self._cluster = [f"nats://{found.hostname}:{found.port}" for found in client.discovered_servers]
         return client
 
-    async def _closed(self) -> None:
-        self._ended.set()
-
     async def _keep(self) -> None:
         """Notice the loss of the connection, and replace it."""
         while (client := self._client) is not None:
-            self._ended.clear()
-            while client.is_connected:  # it ends at once, but nobody is told while bytes are left to be sent
+            while client.is_reading:  # it ends at once, but nobody is told while bytes are left to be sent
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK):
                         await self._ended.wait()
             self._lost(client)
-            self._client = await self._replace()
-            log.info("connected to NATS at %s again", self.where)
-            for listener in tuple(self.on_up):
-                listener()
+            await see_through(close(client))
+            await self._stand(await self._replace())
 
-    async def _replace(self) -> Client:
+    async def _stand(self, client: HardenedClient) -> None:
+        if self._client is None:  # closed meanwhile, and our cancellation was lost in the client
+            return await see_through(close(client))
+        self._client = client
+        log.info("connected to NATS at %s again", self.where)
+        for listener in tuple(self.on_up):
+            listener()
+        return None
+
+    async def _replace(self) -> HardenedClient:
         pause = 0.05
         while True:
             try:
@@ -213,7 +211,7 @@ class Link:
             await asyncio.sleep(pause * (0.5 + random.random()))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _lost(self, client: Client) -> None:
+    def _lost(self, client: HardenedClient) -> None:
         log.warning("the connection to NATS at %s is lost; reconnecting", self.where)
         abort(client)
         cause = ConnectionResetError("the connection was lost")
@@ -225,7 +223,12 @@ class Link:
     async def _trouble(self, exc: Exception) -> None:
         """nats-py tells of an error that belongs to no call."""
         if (denied := _DENIED.search(str(exc).lower())) is not None:
-            self._fail(lambda _: forbidden(str(exc), self.where), lambda subject: subject.lower() == denied[1])
+            about = denied[2]
+            if denied[1] == "publish":
+                self._fail(lambda _: forbidden(str(exc), self.where), lambda subject: subject.lower() == about)
+            elif about == f"{self._inbox}*".lower():  # no answer will ever come
+                self._mute = str(exc)
+                self._fail(lambda _: forbidden(str(exc), self.where))
             log.warning("NATS at %s: %s", self.where, exc)
         else:
             log.info("NATS at %s: %r", self.where, exc)
@@ -234,7 +237,8 @@ class Link:
         waiting = self._waiting.pop(msg.subject[len(self._inbox) :], None)
         if waiting is None or (future := waiting[0]).done():
             return
-        if not msg.data and msg.headers is not None and msg.headers.get("Status") == "503":
+        headers = msg.headers or {}
+        if not msg.data and headers.get("Status") == "503" and "Nats-Sequence" not in headers:
             future.set_exception(translate(nats.errors.NoRespondersError(), self.where, write=False))
         else:
             future.set_result(msg)
@@ -256,14 +260,3 @@ class Link:
                 del self._waiting[token]
                 if not future.done():
                     future.set_exception(error(subject))
-
-
-async def _attach(client: Client, subscriber: Subscriber) -> None:
-    handler = subscriber.handler
-
-    async def handle(msg: Msg) -> None:
-        handler(msg)
-
-    # No limits of the client's own: what is under way is bounded by what we asked for.
-    subscribe = cast("Callable[..., Awaitable[Subscription]]", getattr(client, "subscribe"))  # noqa: B009 - half typed
-    subscriber.current = await subscribe(subscriber.subject, cb=handle, pending_msgs_limit=0, pending_bytes_limit=0)

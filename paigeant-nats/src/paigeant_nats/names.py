@@ -7,6 +7,7 @@ import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64})*")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
@@ -15,7 +16,7 @@ class Names:
     """Streams and subjects of one namespace.
 
     ``<prefix>.q.<queue>.<message>`` is a message, ``<prefix>.s.<queue>.<message>`` one the server holds
-    back; ``<prefix>.e.<key>`` an entry of the store, ``<prefix>.d.<key>`` a hint when it is due,
+    back; ``<prefix>.e.<key>`` an entry of the store, ``<prefix>.d.`` a hint when it is due,
     ``<prefix>.w.<key>`` where the server tells of its changes.
     """
 
@@ -46,15 +47,17 @@ class Names:
     def entry(self, key: str) -> str:
         return f"{self.prefix}.e.{key.replace('/', '.')}"
 
-    def hint(self, key: str) -> str:
-        return f"{self.prefix}.d.{key.replace('/', '.')}"
-
     def change(self, key: str) -> str:
         return f"{self.prefix}.w.{key.replace('/', '.')}"
 
     def key_of(self, subject: str) -> str:
-        """The key of an entry, a hint or a change."""
+        """The key of an entry or a change."""
         return subject[len(self.prefix) + 3 :].replace(".", "/")
+
+
+def is_key(key: str) -> bool:
+    """Whether an entry of ours may be called so: anyone may publish anything beside them."""
+    return _KEY.fullmatch(key) is not None
 
 
 def queue_token(queue: str) -> str:

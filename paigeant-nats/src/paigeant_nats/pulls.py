@@ -45,17 +45,19 @@ class Source:
     ``hot``: there may be more than one message, so it is worth asking for many. A queue that is not is
     asked for one message, and that request waits at the server: nothing polls.
 
-    :param lost: the consumer on the server has to be looked after before anything else is asked.
+    :param most: messages that may be asked for at once.
     """
 
-    __slots__ = ("hot", "lost", "name", "pull", "subject", "token")
+    __slots__ = ("hot", "lost", "mended_at", "most", "name", "pull", "subject", "token")
 
-    def __init__(self, session: Session, name: str) -> None:
-        self.name = name
+    def __init__(self, session: Session, name: str, most: int) -> None:
+        self.name, self.most = name, most
         self.token = token = queue_token(name)
         self.subject = f"{session.api.prefix}.CONSUMER.MSG.NEXT.{session.names.queues}.{token}"
         self.pull: Pull | None = None
+        self.mended_at = float("-inf")
         self.hot, self.lost = True, False
+        """``lost``: the consumer on the server has to be looked after before anything else is asked."""
 
     def forget(self) -> None:
         """The connection, and what was asked on it, is gone."""

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import secrets
 from typing import Any
 
 from nats.aio.msg import Msg
 
-from paigeant.errors import BackendError, BackendUnavailable, ConfigurationError
+from paigeant.errors import BackendError, ConfigurationError
 from paigeant.model.message import Message, QueueStats
 
 from .api import SECOND
-from .codec import is_tombstone, not_before, read_message
-from .errors import CONSUMER_EXISTS, NO_MESSAGE, STREAM_NOT_FOUND, Refusal, number
+from .codec import is_tombstone, read_message
+from .errors import CONSUMER_EXISTS, NO_MESSAGE, STREAM_NOT_FOUND, Refusal, number, table
 from .names import queue_of, queue_token
+from .purging import Purge
 from .session import Session
 
 _WAITING = 4096
 _BATCH = 256
+_MOST = 10_000
+"""Messages asked for at once, where the server sets no limit."""
 
 
 class Queues:
@@ -29,19 +31,29 @@ class Queues:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def declare(self, queue: str, lease: float, expires: float | None) -> None:
+    async def declare(self, queue: str, lease: float, expires: float | None) -> int:
         """Make the durable consumer of a queue, or see that it has this lease (T21): it is its ``ack_wait``.
 
-        :raises ConfigurationError: the queue has another lease.
+        :return: how many messages may be asked for at once.
+        :raises ConfigurationError: the queue has another lease, or its consumer would lose messages.
         """
         found = None if expires is not None else await self._consumer(queue)  # a reply queue is new, as a rule
         found = found or await self._make(queue, lease, expires)
-        stored = number(found.get("config", {}).get("ack_wait")) / SECOND
+        config = table(found.get("config"))
+        stored = number(config.get("ack_wait")) / SECOND
         if abs(stored - lease) > 1e-6:
-            raise ConfigurationError(
-                f"queue {queue!r} at NATS {self._session.link.where} has a lease of {stored:g} s, not {lease:g} s; use "
-                f"that, or delete its consumer: `nats consumer rm {self._session.names.queues} {queue_token(queue)}`"
-            )
+            raise self._unfit(queue, f"has a lease of {stored:g} s, not {lease:g} s; use that, or")
+        wanted = {"ack_policy": "explicit", "filter_subject": self._session.names.messages(queue), "max_deliver": -1}
+        wanted |= dict.fromkeys(("deliver_subject", "headers_only"))
+        for key, needed in wanted.items():
+            if (config.get(key) or None) != needed:
+                raise self._unfit(queue, f"has a consumer with {key}={config.get(key)!r}, which loses messages;")
+        return number(config.get("max_batch")) or _MOST
+
+    def _unfit(self, queue: str, why: str) -> ConfigurationError:
+        where, stream = self._session.link.where, self._session.names.queues
+        remedy = f"delete its consumer: `nats consumer rm {stream} {queue_token(queue)}`"
+        return ConfigurationError(f"queue {queue!r} at NATS {where} {why} {remedy}")
 
     async def _make(self, queue: str, lease: float, expires: float | None) -> dict[str, Any]:
         session, names = self._session, self._session.names
@@ -118,69 +130,21 @@ class Queues:
         body = json.dumps({"seq": after, "next_by_subj": session.names.messages(queue)}).encode()
         subject = f"{session.api.prefix}.DIRECT.GET.{session.names.queues}"
         msg = await session.link.request(subject, body)
-        status = (msg.headers or {}).get("Status")
-        if status is not None or "Nats-Sequence" not in (msg.headers or {}):
-            if status == "404":
-                return None
-            raise session.api.mapped(Refusal({"err_code": NO_MESSAGE, "description": f"status {status}"}, subject))
-        return msg
+        headers = msg.headers or {}
+        if "Nats-Sequence" in headers:  # any other header is the message's own
+            return msg
+        if (status := headers.get("Status")) == "404":
+            return None
+        raise session.api.mapped(Refusal({"err_code": NO_MESSAGE, "description": f"status {status}"}, subject))
 
     async def purge(self, queue: str) -> int:
         """See ``Transport.purge``: what nobody holds is received and acknowledged."""
         session, names = self._session, self._session.names
-        if await self._consumer(queue) is None:
+        if (found := await self._consumer(queue)) is None:
             try:
                 body = {"filter": names.messages(queue)}
                 return number((await session.api.call(f"STREAM.PURGE.{names.queues}", body, write=True)).get("purged"))
             except Refusal as exc:
                 raise session.api.mapped(exc) from exc
-        purge = _Purge(session, queue)
-        await purge.run()
-        return purge.count
-
-
-class _Purge:
-    """Takes what is ready, in batches, until there is nothing."""
-
-    def __init__(self, session: Session, queue: str) -> None:
-        self.count = 0
-        self._session, self._inbox = session, f"{session.settings.inbox_prefix}.{secrets.token_hex(11)}"
-        self._subject = f"{session.api.prefix}.CONSUMER.MSG.NEXT.{session.names.queues}.{queue_token(queue)}"
-        self._acks: list[asyncio.Task[None]] = []
-        self._ended = asyncio.Event()
-        self._got = 0
-
-    async def run(self) -> None:
-        link = self._session.link
-        subscriber = await link.subscribe(self._inbox, self._came)
-        try:
-            while True:
-                self._ended.clear()
-                self._got = 0
-                body = json.dumps({"batch": _BATCH, "no_wait": True}).encode()
-                await link.send(self._subject, body, self._inbox)
-                async with asyncio.timeout(self._session.settings.timeout):
-                    await self._ended.wait()
-                acks, self._acks = self._acks, []
-                await asyncio.gather(*acks)
-                if self._got < _BATCH:
-                    return
-        except TimeoutError as exc:
-            raise BackendUnavailable(f"NATS at {link.where} did not answer in time (PAIGEANT_NATS_TIMEOUT)") from exc
-        finally:
-            await link.unsubscribe(subscriber)
-
-    def _came(self, msg: Msg) -> None:
-        if msg.reply:
-            self._got += 1
-            self._acks.append(asyncio.create_task(self._take(msg)))
-        if not msg.reply or self._got >= _BATCH:
-            self._ended.set()
-
-    async def _take(self, msg: Msg) -> None:
-        early = not_before(msg.headers) - self._session.clock()
-        if early > 0:  # delayed: it stays
-            await self._session.link.request(msg.reply, b'-NAK {"delay": %d}' % int(early * SECOND), write=True)
-            return
-        await self._session.link.request(msg.reply, write=True)
-        self.count += not is_tombstone(msg)
+        most = number(table(found.get("config")).get("max_batch")) or _BATCH
+        return await Purge(session, queue, min(most, _BATCH)).run()

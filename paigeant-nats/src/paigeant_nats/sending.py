@@ -12,13 +12,21 @@ from paigeant.errors import BackendUnavailable, ConfigurationError, MessageTooLa
 from paigeant.model.message import Publication
 from paigeant.model.store import Write
 
-from .codec import HEADERS, HEADROOM, MESSAGE_ID, NOT_BEFORE, TTL, encode_headers, scheduled, whole_seconds
+from .codec import (
+    HEADERS,
+    HEADROOM,
+    MAX_DELAY,
+    MESSAGE_ID,
+    NOT_BEFORE,
+    TTL,
+    encode_headers,
+    scheduled,
+    whole_seconds,
+)
 from .errors import Refusal
 from .names import message_token, queue_token
 from .session import Session
 
-MAX_DELAY = 3600.0
-"""Seconds; of servers without schedules, where a delayed message holds one of ``max_ack_pending`` places."""
 _AT_ONCE = 500
 _CENTURY = 36_500 * 86_400.0
 

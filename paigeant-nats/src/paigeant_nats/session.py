@@ -89,7 +89,7 @@ class Session:
     async def restored(self) -> None:
         """Wait for the end of ``mend``."""
         if self._mending is not None and not self._mending.done():
-            await asyncio.shield(self._mending)
+            await asyncio.wait([self._mending])
 
     def clock(self) -> float:
         """The server's clock, as it was measured last."""

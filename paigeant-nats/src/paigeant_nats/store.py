@@ -8,14 +8,17 @@ from collections.abc import AsyncGenerator
 from typing import Literal, Self
 
 from paigeant.abc import StateStore
-from paigeant.errors import BackendUnavailable, ConfigurationError, RevisionConflict
+from paigeant.errors import BackendCorrupt, BackendUnavailable, ConfigurationError, RevisionConflict
 from paigeant.model.capabilities import Capabilities
 from paigeant.model.finding import Finding
 from paigeant.model.store import ABSENT, ANY, KEEP, Entry, Expected, Keep, check_key
 
+from .aio import see_through
 from .codec import HEADROOM
 from .entries import Entries, Mismatch
 from .hints import Hints
+from .link import log
+from .names import is_key
 from .session import Session
 from .settings import NatsSettings
 from .values import OVERHEAD, Stored
@@ -62,8 +65,11 @@ class NatsStore(StateStore):
     async def disconnect(self) -> None:
         """See ``StateStore.disconnect``."""
         if not self._follows:
-            await self.close()
-            await self._session.close()
+            await see_through(self._disconnect())
+
+    async def _disconnect(self) -> None:
+        await self.close()
+        await self._session.close()
 
     async def close(self) -> None:
         """The session is about to be closed."""
@@ -141,12 +147,23 @@ class NatsStore(StateStore):
         folder = prefix.rpartition("/")[0]
         matching = f"{names.entry(check_key(folder))}.>" if folder else f"{names.prefix}.e.>"
         subjects = await self._session.api.subjects(names.state, matching)
-        keys = sorted(key for key in map(names.key_of, subjects) if key.startswith(prefix) and key > after)
+        keys = sorted(
+            key for key in map(names.key_of, subjects) if key.startswith(prefix) and key > after and is_key(key)
+        )
         while keys and len(found) < limit:
             some, keys = keys[: limit - len(found)], keys[limit - len(found) :]
-            stored = await asyncio.gather(*map(self._entries.read, some))
-            found += [entry for pair in zip(some, stored, strict=True) if (entry := self._entry(*pair)) is not None]
+            for key, stored in zip(some, await asyncio.gather(*map(self._read_if_ours, some)), strict=True):
+                if stored is not None and (entry := self._entry(key, stored)) is not None:
+                    found.append(entry)
         return found
+
+    async def _read_if_ours(self, key: str) -> Stored | None:
+        """What a foreigner put among our entries must not hide them."""
+        try:
+            return await self._entries.read(key)
+        except BackendCorrupt as exc:
+            log.warning("left out: %s", exc)
+            return None
 
     async def due(self, before: float, limit: int = 100) -> list[str]:
         """See ``StateStore.due``."""

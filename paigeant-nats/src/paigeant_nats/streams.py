@@ -20,6 +20,7 @@ TTL: Version = (2, 11, 0)
 SCHEDULES: Version = (2, 12, 0)
 ATOMIC: Version = (2, 12, 1)
 _WINDOW = 120.0
+_NEVER = ("no_ack", "sealed", "mirror", "sources", "subject_transform")
 _LIMITS = ("max_msgs", "max_bytes", "max_age", "max_msgs_per_subject", "max_consumers", "max_msg_size")
 
 
@@ -133,8 +134,8 @@ def _compare(config: Mapping[str, Any], wanted: Mapping[str, Any], settings: Nat
                 f"`nats stream edit {name}`, another PAIGEANT_NAMESPACE, or PAIGEANT_NATS_* to match"
             )
     limited = [key for key in _LIMITS if key not in wanted and (config.get(key) or -1) != -1]
-    if config.get("no_ack") or config.get("sealed") or (limited and config.get("discard") == "old"):
-        reason = "no_ack" if config.get("no_ack") else "sealed" if config.get("sealed") else ", ".join(limited)
+    limited = limited if config.get("discard") == "old" else [key for key in limited if key == "max_age"]
+    if reason := ", ".join([key for key in _NEVER if config.get(key)] or limited):
         raise ConfigurationError(
             f"stream {name!r} at NATS {where} has {reason} set, which loses messages; "
             f"unset it with `nats stream edit {name}`"

@@ -19,11 +19,11 @@ from paigeant.model.store import Write
 from . import leases
 from .aio import see_through
 from .atomic import OneAct
-from .codec import HEADROOM
+from .codec import HEADROOM, MAX_DELAY
 from .consumer import NatsConsumer
 from .delivery import SuccessorsFirst
 from .queues import Queues
-from .sending import MAX_DELAY, Sender
+from .sending import Sender
 from .session import Session
 from .settings import NatsSettings
 
@@ -76,8 +76,7 @@ class NatsTransport(Transport):
         await see_through(self._disconnect())
 
     async def _disconnect(self) -> None:
-        for consumer in tuple(self._consumers):
-            await consumer.close()
+        await asyncio.gather(*(consumer.close() for consumer in tuple(self._consumers)))
         atomic, self._atomic = self._atomic, None
         if atomic is not None:
             await atomic.close()
@@ -108,11 +107,11 @@ class NatsTransport(Transport):
         if not names or not 0.1 <= lease <= 86_400 * 7 or not (expires is None or 0 < expires < math.inf):
             raise ConfigurationError(f"consume needs queues and a lease of 0.1 s to 7 days, not {names!r}, {lease!r}")
 
-        async def declare(queue: str) -> None:
-            await self._queues.declare(queue, lease, expires)
+        async def declare(queue: str) -> int:
+            return await self._queues.declare(queue, lease, expires)
 
-        await asyncio.gather(*map(declare, names))
-        consumer = NatsConsumer(self._session, self._atomic or SuccessorsFirst(self._session), names, lease, declare)
+        most = dict(zip(names, await asyncio.gather(*map(declare, names)), strict=True))
+        consumer = NatsConsumer(self._session, self._atomic or SuccessorsFirst(self._session), most, lease, declare)
         self._consumers.add(consumer)
         try:
             await consumer.open()

@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator
 
 from nats.aio.msg import Msg
 
-from paigeant.errors import BackendCorrupt, BackendUnavailable
+from paigeant.errors import BackendCorrupt
 
-from .link import Subscriber
 from .session import Session
+from .subscriptions import Subscriber
 from .values import Stored, decode
 
 
@@ -67,7 +67,7 @@ class Watches:
                     await self._session.link.unsubscribe(subscriber)
 
     async def listen(self, key: str) -> None:
-        """Subscribe to a key, unless done or out of reach."""
+        """Subscribe to a key, unless done."""
         if key in self._subscribers:
             return
 
@@ -76,8 +76,8 @@ class Watches:
             for watcher in self._watchers.get(key, ()):
                 watcher.tell(stored)
 
-        with contextlib.suppress(BackendUnavailable):
-            self._subscribers[key] = await self._session.link.subscribe(self._session.names.change(key), changed)
+        subscriber = self._subscribers[key] = Subscriber(self._session.names.change(key), changed)
+        await self._session.link.listen(subscriber)
 
     def wake(self) -> None:
         """Something may have been missed, or it is over: let everyone look."""
@@ -94,7 +94,7 @@ class Watches:
 def _read(msg: Msg, key: str) -> Stored | None:
     """Anyone may send to this subject: what is no entry makes the watcher read the real one."""
     sequence = (msg.headers or {}).get("Nats-Sequence", "")
-    if not sequence.isdigit() or len(sequence) > 18:
+    if not (sequence.isascii() and sequence.isdigit()) or len(sequence) > 18:
         return None
     try:
         return decode(msg.data, int(sequence), key)
