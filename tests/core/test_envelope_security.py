@@ -268,8 +268,8 @@ async def test_what_is_remembered_is_bounded() -> None:
     security = signed()
     for n in range(2060):
         await dispatched(security, variables={"n": n})
-    assert len(security.verified._by_tip) == len(security.verified._by_body) == 2048
+    assert len(security.verified._by_payload) == len(security.verified._by_body) == 2048
     await dispatched(security, variables={"huge": "x" * 20_000})
     large = await dispatched(security, *["a"] * 200)
-    assert not {large.tip} & security.verified._by_tip.keys()
+    assert not {large.tip} & security.verified._by_payload.keys()
     assert max(map(len, security.verified._by_body)) <= 16 * 1024

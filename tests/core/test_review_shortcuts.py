@@ -83,7 +83,7 @@ async def test_what_is_remembered_is_bounded_in_bytes(monkeypatch: pytest.Monkey
     monkeypatch.setattr(chain_module, "_MAX_TOTAL", 20_000)
     reader = signed()
     await opened_elsewhere(30, reader, "", hops=2)
-    known = reader.verified._by_tip.values()
+    known = reader.verified._by_payload.values()
     assert 1 < len(known) < 30
     assert sum(len(record.payload) for opened in known for record in opened.envelope.records) <= 20_000
     sealed = await done(await dispatched(signed()), signed())

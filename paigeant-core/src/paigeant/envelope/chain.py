@@ -47,11 +47,11 @@ class Opened(NamedTuple):
 
 
 class Verified:
-    """The latest verified envelopes of one process, by their last record, and those it made, by their bytes;
-    bounded, the oldest give way."""
+    """The latest verified envelopes of one process, by the payload of their last record, and those it made, by
+    their bytes; bounded, the oldest give way."""
 
     def __init__(self) -> None:
-        self._by_tip: dict[str, Opened] = {}
+        self._by_payload: dict[str, Opened] = {}
         self._sizes: dict[str, int] = {}
         self._total = 0
         self._by_body: dict[bytes, Opened] = {}
@@ -60,28 +60,29 @@ class Verified:
     def longest(self, records: Sequence[Record]) -> Opened | None:
         """The known envelope with the longest chain that these records begin with."""
         for count in range(len(records), 0, -1):
-            known = self._by_tip.get(records[count - 1].digest)
+            known = self._by_payload.get(records[count - 1].payload)
             if known is not None and known.envelope.records == tuple(records[:count]):
                 return known
         return None
 
     def add(self, opened: Opened) -> None:
         """Remember it, without its values. Unusually large records are not kept."""
-        envelope, tip = opened.envelope, opened.tip
-        if len(envelope.records[-1].payload) > _MAX_SIZE:
+        envelope = opened.envelope
+        last = envelope.records[-1].payload
+        if len(last) > _MAX_SIZE:
             return
         if envelope.blobs or envelope.ext:
             opened = Opened(Envelope(envelope.records), opened.slip, opened.hops)
-        self._forget(tip)
+        self._forget(last)
         size = sum([len(record.payload) for record in envelope.records])
-        self._by_tip[tip], self._sizes[tip] = opened, size
+        self._by_payload[last], self._sizes[last] = opened, size
         self._total += size
-        while len(self._by_tip) > _MAX_ENTRIES or self._total > _MAX_TOTAL:
-            self._forget(next(iter(self._by_tip)))
+        while len(self._by_payload) > _MAX_ENTRIES or self._total > _MAX_TOTAL:
+            self._forget(next(iter(self._by_payload)))
 
-    def _forget(self, tip: str) -> None:
-        if self._by_tip.pop(tip, None) is not None:
-            self._total -= self._sizes.pop(tip)
+    def _forget(self, payload: str) -> None:
+        if self._by_payload.pop(payload, None) is not None:
+            self._total -= self._sizes.pop(payload)
 
     def is_news(self, policy: str) -> bool:
         """Whether this foreign policy digest is met for the first time (of the first few)."""

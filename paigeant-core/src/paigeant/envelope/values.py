@@ -7,19 +7,26 @@ from typing import Any
 
 from ..abc import Serializer
 from ..errors import ConfigurationError, PaigeantError, SerializationError
-from ..model.records import ValueRef
+from ..model.records import MEDIA_TYPE, ValueRef
 from .digest import sha
 
 
 class Codecs:
     """The configured serializers: the first writes, all read.
 
-    :raises ConfigurationError: there is none, or two have one media type.
+    :raises ConfigurationError: there is none, two have one media type, or one has a media type that no record
+        can carry.
     """
 
     def __init__(self, serializers: Sequence[Serializer]) -> None:
         if not serializers:
             raise ConfigurationError("no serializer is configured; set PAIGEANT_SERIALIZERS, for example to json")
+        for serializer in serializers:
+            if not MEDIA_TYPE.fullmatch(serializer.media_type):
+                raise ConfigurationError(
+                    f"serializer {type(serializer).__name__}: media type {serializer.media_type!r} must match "
+                    f"{MEDIA_TYPE.pattern}"
+                )
         self.writer = serializers[0]
         self._encode_plain = _encoder(self.writer)
         self._readers = {serializer.media_type: serializer for serializer in serializers}

@@ -11,13 +11,16 @@ Times are whole seconds since the epoch (RFC 7519 NumericDate). Digests are base
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
 from .names import CORRELATION_ID, NAME, NAMESPACE
 
-Digest: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{43}\Z")]
+MEDIA_TYPE = re.compile(r"[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}")
+
+Digest: TypeAlias = Annotated[str, Meta(min_length=43, max_length=43)]
 WorkflowId: TypeAlias = Annotated[str, Meta(pattern=rf"\A{CORRELATION_ID}\Z")]
 Namespace: TypeAlias = Annotated[str, Meta(pattern=rf"\A{NAMESPACE}\Z")]
 Name: TypeAlias = Annotated[str, Meta(pattern=rf"\A{NAME}\Z")]
@@ -26,7 +29,7 @@ Kid: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._:@-]{1,128}\Z")]
 Principal: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
-MediaType: TypeAlias = Annotated[str, Meta(pattern=r"\A[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}\Z")]
+MediaType: TypeAlias = Annotated[str, Meta(pattern=rf"\A{MEDIA_TYPE.pattern}\Z")]
 Time: TypeAlias = Annotated[int, Meta(ge=0, le=253_402_300_799)]
 Index: TypeAlias = Annotated[int, Meta(gt=-(2**53), lt=2**53)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -258,14 +261,15 @@ class Hop(Claims, frozen=True, kw_only=True):
     ``do`` or ``undo``; ``att`` attempts it took; ``st`` how it ended; ``out`` result; ``vars``
     variables set (``null`` removes one); ``comp`` data registered for compensation; ``err`` fault;
     ``usage`` counters; ``req`` request; then, by kind of transition, ``rev``, ``fork``, ``join``,
-    ``approval``.
+    ``approval``. ``wf``, ``prev``, ``step``, ``act`` and ``signers`` must equal what is known already, so
+    they need no grammar of their own.
     """
 
-    wf: WorkflowId
+    wf: str
     seq: Count
-    prev: Digest
-    step: StepId
-    act: Name
+    prev: str
+    step: str
+    act: str
     dir: Literal["do", "undo"]
     att: Positive
     iss: Principal
@@ -281,7 +285,7 @@ class Hop(Claims, frozen=True, kw_only=True):
     fork: ForkClaim | None = None
     join: JoinClaim | None = None
     approval: ApprovalClaim | None = None
-    signers: tuple[Kid, ...]
+    signers: tuple[str, ...]
 
 
 class Attest(Claims, frozen=True, kw_only=True):

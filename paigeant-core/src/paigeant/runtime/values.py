@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic_core import to_json
+from msgspec.json import encode
 
 from ..envelope.digest import sha
 from ..errors import PayloadMismatch, PayloadMissing, SerializationError
@@ -155,7 +155,7 @@ def write_history(hop: Hop, *, worker: str, started: float, finished: float, out
         "started": round(started, 4),
         "finished": round(finished, 4),
     }
-    return to_json(head) + b"\n" + out
+    return encode(head) + b"\n" + out
 
 
 def read_history(data: bytes) -> tuple[dict[str, Any], bytes]:

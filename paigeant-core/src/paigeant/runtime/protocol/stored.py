@@ -7,7 +7,7 @@ from abc import abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pydantic_core import to_json
+from msgspec.json import encode
 
 from ...envelope.frame import CONTENT_TYPE
 from ...envelope.sealing import body, content_digest
@@ -56,7 +56,7 @@ async def send(env: Environment, store: StateStore, keys: BranchKeys, cursor: Cu
 
 def parked_note(reason: str, workflow: str, queue: str) -> bytes:
     """What the index of parked workflows says about one: keys hold only hashes."""
-    return to_json({"workflow": workflow, "queue": queue, "reason": reason})
+    return encode({"workflow": workflow, "queue": queue, "reason": reason})
 
 
 class StoredProtocol(HopProtocol):
