@@ -1,0 +1,296 @@
+"""NATS through stalls, cancelled calls and instances that come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paigeant.errors import BackendClosed, BackendError, BackendUnavailable
+from paigeant.model.message import Message, Publication
+from paigeant_nats import hints, leases
+from paigeant_nats.settings import NatsSettings
+from paigeant_nats.store import NatsStore
+from paigeant_nats.subscriptions import Subscriber
+from paigeant_nats.transport import NatsTransport
+from rig.brokers import NatsServer
+from rig.proxy import Proxy
+
+PATIENCE = 8.0
+"""Seconds: less than it takes to notice that a connection is silent."""
+
+
+@asynccontextmanager
+async def opened(url: str, **more: Any) -> AsyncIterator[NatsTransport]:
+    namespace = f"r-{uuid.uuid4().hex[:12]}"
+    async with NatsTransport(NatsSettings(url=url, namespace=namespace, **{"timeout": 1.0, **more})) as transport:
+        yield transport
+
+
+def work(number: int | str, queue: str = "work") -> Publication:
+    return Publication(queue, Message(f"m-{number}", b"body"))
+
+
+async def until(true: Any, within: float = 20.0) -> None:
+    async with asyncio.timeout(within):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+async def test_leaving_a_consumer_during_a_stall_makes_nobody_deaf(own_nats: NatsServer) -> None:
+    """The answer to a ping whose sender gave up comes when the server goes on."""
+    with Proxy(own_nats.host, own_nats.port) as proxy:
+        async with opened(f"nats://{proxy.host}:{proxy.port}") as transport:
+            async with transport.consume(["work"], lease=30):
+                await asyncio.to_thread(proxy.cut)
+            client = transport._session.link.client
+            await asyncio.to_thread(proxy.heal)
+            async with asyncio.timeout(PATIENCE):
+                await transport.queues("work")
+                await asyncio.sleep(0.3)
+                await transport.publish(work(1))
+            assert transport._session.link.client is client
+
+
+async def test_a_reader_that_ended_is_replaced_at_once(nats_server: Any) -> None:
+    async with opened(nats_server.url) as transport, transport.consume(["work"], lease=30) as consumer:
+        waiting = asyncio.create_task(consumer.receive(1))
+        await asyncio.sleep(0.1)
+        before = len(asyncio.all_tasks())
+        client = transport._session.link.client
+        client._reading_task.cancel()  # type: ignore[union-attr]
+        await until(lambda: transport._session.link._client is not client and transport._session.link.is_up, PATIENCE)
+        await transport.publish(work(1))
+        async with asyncio.timeout(PATIENCE):
+            [delivery] = await waiting
+        await delivery.settle()
+        await until(lambda: len(asyncio.all_tasks()) < before, PATIENCE)  # the receiver has ended
+
+
+async def test_a_late_word_of_an_old_connection_does_not_stop_the_loop(own_nats: NatsServer) -> None:
+    async with opened(own_nats.url) as transport:
+        old = transport._session.link._client
+        assert old is not None
+        told = old._closed_cb
+        await asyncio.to_thread(own_nats.restart)
+        await until(lambda: transport._session.link._client is not old and transport._session.link.is_up)
+        await told()  # type: ignore[misc]
+        async with asyncio.timeout(5):
+            await asyncio.sleep(1)
+
+
+async def test_closing_while_a_lost_cancellation_reconnects_ends(own_nats: NatsServer, monkeypatch: Any) -> None:
+    """What awaits a lock and its time limit may swallow a cancellation; the connection made then is closed."""
+    async with opened(own_nats.url) as transport:
+        link = transport._session.link
+        connect, connecting, lost = link._connect, asyncio.Event(), list[Any]()
+
+        async def swallow() -> Any:
+            connecting.set()
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                lost.append(await connect())
+            return lost[0]
+
+        monkeypatch.setattr(link, "_connect", swallow)
+        link.client._transport._io_writer.transport.abort()  # type: ignore[union-attr]
+        async with asyncio.timeout(PATIENCE):
+            await connecting.wait()
+            await transport.disconnect()
+        assert lost[0].is_closed
+
+
+async def test_a_receiver_is_told_when_the_transport_closes_while_the_streams_are_looked_after(
+    own_nats: NatsServer, monkeypatch: Any
+) -> None:
+    async with opened(own_nats.url) as transport, transport.consume(["work"], lease=30) as consumer:
+        session, mending = transport._session, asyncio.Event()
+        waiting = asyncio.create_task(consumer.receive(1))
+        await asyncio.sleep(0.1)
+
+        async def never() -> None:
+            mending.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(session, "_prepare", never)
+        await asyncio.to_thread(own_nats.restart)
+        async with asyncio.timeout(PATIENCE):
+            await mending.wait()
+            await asyncio.sleep(0.1)
+            await transport.disconnect()
+            with pytest.raises(BackendClosed):
+                await waiting
+
+
+async def test_a_queue_out_of_reach_does_not_stop_the_others(own_nats: NatsServer, monkeypatch: Any) -> None:
+    async with opened(own_nats.url) as transport, transport.consume(["good", "bad"], lease=30) as consumer:
+        declare = consumer._declare  # type: ignore[attr-defined]
+
+        async def refuse(queue: str) -> int:
+            if queue == "bad":
+                raise BackendUnavailable("its leader is gone")
+            return int(await declare(queue))
+
+        monkeypatch.setattr(consumer, "_declare", refuse)
+        waiting = asyncio.create_task(consumer.receive(1))
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(own_nats.restart)
+        await until(lambda: transport._session.link.is_up)
+        for number in range(5):
+            await transport.publish(work(number, "good"))
+            async with asyncio.timeout(PATIENCE):
+                [delivery] = await waiting
+            await delivery.settle()
+            waiting = asyncio.create_task(consumer.receive(1))
+        monkeypatch.setattr(consumer, "_declare", declare)
+        await transport.publish(work(9, "bad"))
+        async with asyncio.timeout(PATIENCE):
+            [delivery] = await waiting
+        assert delivery.queue == "bad"
+        await delivery.settle()
+
+
+async def test_a_purge_that_is_cancelled_leaves_nothing_leased_to_nobody(own_nats: NatsServer) -> None:
+    with Proxy(own_nats.host, own_nats.port, delay=0.1) as proxy:
+        async with opened(f"nats://{proxy.host}:{proxy.port}") as transport, transport.consume(["work"], lease=600):
+            await transport.publish(*(work(n) for n in range(600)))
+            sent = transport._session.link.client.stats
+            before, purging = sent["in_msgs"], asyncio.create_task(transport.purge("work"))
+            await until(lambda: sent["in_msgs"] > before)  # now it asks for messages
+            await asyncio.sleep(0.15)
+            purging.cancel()  # they are leased, and on their way
+            await asyncio.wait([purging])
+            stats = (await transport.queues("work"))["work"]
+            assert (stats.ready, stats.in_flight) == (600 - 256, 0)
+
+
+async def test_leases_of_a_consumer_that_left_without_a_connection_are_forgotten(own_nats: NatsServer) -> None:
+    async with opened(own_nats.url) as transport:
+        before = len(leases._leases)
+        async with transport.consume(["work"], lease=600) as consumer:
+            await transport.publish(*(work(n) for n in range(10)))
+            held = await consumer.receive(10)
+            await asyncio.to_thread(own_nats.kill)
+            await until(lambda: not transport._session.link.is_up)
+        assert held
+        assert len(leases._leases) == before
+
+
+async def test_closing_many_consumers_of_a_silent_server_takes_no_longer_than_one(own_nats: NatsServer) -> None:
+    with Proxy(own_nats.host, own_nats.port) as proxy:
+        async with opened(f"nats://{proxy.host}:{proxy.port}") as transport:
+            consumers = [transport.consume([f"q-{n}"], lease=5) for n in range(5)]
+            entered = [await each.__aenter__() for each in consumers]
+            assert entered
+            await asyncio.to_thread(proxy.cut)
+            started = time.monotonic()
+            await transport.disconnect()
+            assert time.monotonic() - started < 6
+            for each in consumers:
+                await each.__aexit__(None, None, None)
+            assert time.monotonic() - started < 7
+
+
+async def test_a_store_whose_closing_is_cancelled_is_closed(nats_server: Any) -> None:
+    before = asyncio.all_tasks()
+    store = NatsStore(NatsSettings(url=nats_server.url, namespace=f"r-{uuid.uuid4().hex[:12]}"))
+    await store.connect()
+    store._hints._cleaning = asyncio.create_task(asyncio.sleep(30))  # type: ignore[assignment]
+    closing = asyncio.create_task(store.disconnect())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    await asyncio.sleep(0.05)
+    assert asyncio.all_tasks() == before
+
+
+async def test_what_became_due_in_a_long_outage_is_found_at_once(nats_server: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(hints, "_BUCKET", 0.25)
+    async with NatsStore(NatsSettings(url=nats_server.url, namespace=f"r-{uuid.uuid4().hex[:12]}")) as store:
+        now = await store.now()
+        assert await store.due(now) == []
+        await store.put("timer", b"", due=now + 0.5)
+        await asyncio.sleep(2.5)  # nobody looks
+        assert await store.due(await store.now()) == ["timer"]
+
+
+async def test_watchers_of_one_key_share_one_subscription(own_nats: NatsServer) -> None:
+    async with opened(own_nats.url) as transport:
+        store = transport.state_store()
+        await store.put("a", b"0")
+        before = len(transport._session.link._subscriptions._all)
+
+        async def watch() -> None:
+            async with aclosing(store.watch("a")) as changes:
+                await anext(changes)
+                await anext(changes)
+
+        tasks = [asyncio.create_task(watch()) for _ in range(20)]
+        await asyncio.sleep(0.2)
+        assert len(transport._session.link._subscriptions._all) == before + 1
+        await store.put("a", b"1")
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(*tasks)
+        assert len(transport._session.link._subscriptions._all) == before
+
+
+async def test_two_thousand_watchers_come_and_go_while_the_connection_is_replaced(own_nats: NatsServer) -> None:
+    async with opened(own_nats.url) as transport:
+        link, heard = transport._session.link, set[str]()
+        subject = f"paigeant.{transport.namespace}.w"
+        some = [await link.subscribe(f"{subject}.{n}", lambda msg: heard.add(msg.subject)) for n in range(2000)]
+        down = asyncio.Event()
+        link.on_down.append(down.set)
+        link.client._transport._io_writer.transport.abort()  # type: ignore[union-attr]
+        await down.wait()
+        for each in some[:1500]:
+            await link.unsubscribe(each)
+            await asyncio.sleep(0)
+        await link.listen(Subscriber(f"{subject}.new", lambda msg: heard.add(msg.subject)))
+        await until(lambda: link.is_up)
+        for each in some[1500:]:
+            await link.send(each.subject, b"")
+        await link.send(f"{subject}.new", b"")
+        await until(lambda: len(heard) == 501, PATIENCE)
+        assert len(link.client._subs) == 502
+
+
+async def test_two_instances_on_two_servers_are_not_mixed_up(own_nats: NatsServer, tmp_path: Path) -> None:
+    with NatsServer(tmp_path / "other") as server:
+        settings = [NatsSettings(url=url, namespace="same", timeout=1.0) for url in (own_nats.url, server.url)]
+        async with NatsTransport(settings[0]) as one, NatsTransport(settings[1]) as two:
+            async with one.consume(["work"], lease=5) as a, two.consume(["work"], lease=5) as b:
+                await one.publish(work(1))
+                await two.publish(work(2))
+                [first], [second] = await asyncio.gather(a.receive(1), b.receive(1))
+                assert (first.message.id, second.message.id) == ("m-1", "m-2")
+                revisions = [await each.state_store().put("k", b"") for each in (one, two)]
+                assert revisions == [1, 1]
+                await first.settle(), await second.settle()
+
+
+async def test_a_transport_that_was_closed_serves_again(nats_server: Any) -> None:
+    async with opened(nats_server.url) as transport:
+        store = transport.state_store()
+        for number in range(3):
+            await store.put("a", str(number).encode())
+            async with transport.consume(["work"], lease=5) as consumer, aclosing(store.watch("a")) as changes:
+                await transport.publish(work(number))
+                [delivery] = await consumer.receive(1)
+                await delivery.settle()
+                assert await anext(changes) is not None
+                waiting = asyncio.ensure_future(anext(changes))
+                await asyncio.sleep(0)
+                await transport.disconnect()
+                with pytest.raises(BackendError):
+                    await waiting
+                with pytest.raises(BackendClosed):
+                    await delivery.settle()
+            await transport.connect()
