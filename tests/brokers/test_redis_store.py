@@ -12,7 +12,7 @@ import pytest
 import redis.asyncio as bare
 
 from paigeant.errors import ConfigurationError, RevisionConflict
-from paigeant.model.store import ABSENT, KEEP
+from paigeant.model.store import ABSENT, KEEP, Entry
 from paigeant_redis.settings import RedisSettings
 from paigeant_redis.store import RedisStore
 from rig.brokers import RedisServer
@@ -118,3 +118,50 @@ async def test_many_watchers_share_one_connection(own_redis: RedisServer) -> Non
         for watcher in watchers:
             await watcher.aclose()
     await client.aclose()
+
+
+async def _standing(store: RedisStore, key: str) -> None:
+    watches = store._link.server().watches
+    async with asyncio.timeout(10):
+        while key not in watches._standing:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_short_entry_is_told_and_not_read_again(
+    settings: RedisSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with RedisStore(settings) as store, aclosing(store.watch("a")) as changes:
+        await store.put("a", b"0")
+        assert await anext(changes) is not None
+        await _standing(store, "a")
+        reads: list[str] = []
+        read = store.get
+        monkeypatch.setattr(store, "get", lambda key: reads.append(key) or read(key))
+        for number in range(1, 6):
+            revision = await store.put("a", str(number).encode(), due=7.5)
+            entry = await anext(changes)
+            assert entry == Entry("a", str(number).encode(), revision, 7.5)
+        assert len(reads) <= 1  # because the subscription stood
+        await store.put("a", b"x" * 600)
+        entry = await anext(changes)
+        assert entry is not None and entry.value == b"x" * 600
+
+
+@pytest.mark.parametrize(
+    "news", [b"", b"nonsense", b"%016d%24s rolled back" % (7, b"")], ids=["read", "foreign", "old"]
+)
+async def test_news_that_say_nothing_new_are_not_believed(settings: RedisSettings, news: bytes) -> None:
+    async with RedisStore(settings) as store, aclosing(store.watch("a")) as changes:
+        await store.put("a", b"true")
+        first = await anext(changes)
+        assert first is not None and first.value == b"true"
+        client = bare.Redis.from_url(settings.url)
+        await _standing(store, "a")
+        following = asyncio.ensure_future(anext(changes))
+        await client.publish(f"{store._link.server().prefix}:w:a", news)
+        await client.aclose()
+        await asyncio.sleep(0.1)  # for the news to be heard; it says nothing
+        await store.put("a", b"also true")
+        async with asyncio.timeout(10):
+            entry = await following
+        assert entry is not None and entry.value == b"also true"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncGenerator
 from typing import Final, Literal, Self
 
 from paigeant.abc import StateStore
+from paigeant.errors import BackendCorrupt
 from paigeant.model.capabilities import Capabilities
 from paigeant.model.finding import Finding
 from paigeant.model.store import ANY, Entry, Expected, Keep, Write, check_key
@@ -111,15 +110,12 @@ class RedisStore(StateStore):
     async def watch(self, key: str) -> AsyncGenerator[Entry | None, None]:
         """See ``StateStore.watch``."""
         server = self._link.server()
-        with server.watches.watching(check_key(key)) as changed:
+        with server.watches.watching(check_key(key)) as watch:
             seen = entry = await self.get(key)
             yield entry
             while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK):
-                        await changed.wait()
-                changed.clear()
-                if (entry := await self.get(key)) != seen:
+                told = _told(key, await watch.news(_LOOK), seen)
+                if (entry := told or await self.get(key)) != seen:
                     seen = entry
                     yield entry
 
@@ -128,3 +124,14 @@ class RedisStore(StateStore):
         from .diagnosis import diagnose
 
         return await diagnose(self._link.server())
+
+
+def _told(key: str, data: bytes, seen: Entry | None) -> Entry | None:
+    """The entry that came with the news, or what was seen if that is newer; ``None``: it must be read."""
+    if not data or seen is None:
+        return None
+    try:
+        told = read_entry(key, data, "")
+    except BackendCorrupt:  # anyone may publish
+        return None
+    return told if told.revision > seen.revision else seen

@@ -24,8 +24,30 @@ _PAUSES: Final = 0.05, 2.0
 """Seconds between attempts to connect: the first and the longest."""
 
 
+class Watch:
+    """What one watcher has been told since it last asked."""
+
+    def __init__(self) -> None:
+        self._news = asyncio.Event()
+        self._data = b""
+
+    def tell(self, data: bytes) -> None:
+        """The entry may have changed; ``data`` is the new one, if it is short, as the server keeps it."""
+        self._data = data
+        self._news.set()
+
+    async def news(self, patience: float) -> bytes:
+        """Wait for news, at most ``patience`` seconds; the entry as it was told, or nothing: then read it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._news.wait()
+        data, self._data = self._data, b""
+        self._news.clear()
+        return data
+
+
 class Watches:
-    """Events by key, set when the entry may have changed.
+    """Watches by key, told when the entry may have changed.
 
     One connection serves them all; it is made for the first. What is missed while it is away does not
     matter: every subscription that stands wakes its watchers, who read again.
@@ -33,27 +55,27 @@ class Watches:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._events: dict[str, set[asyncio.Event]] = {}
+        self._watches: dict[str, set[Watch]] = {}
         self._standing: set[str] = set()
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
-    def watching(self, key: str) -> Generator[asyncio.Event]:
-        """An event, set once the subscription stands and after each change."""
-        event = asyncio.Event()
-        self._events.setdefault(key, set()).add(event)
+    def watching(self, key: str) -> Generator[Watch]:
+        """A watch that is told once the subscription stands, and of each change."""
+        watch = Watch()
+        self._watches.setdefault(key, set()).add(watch)
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="paigeant redis watches")
         if key in self._standing:
-            event.set()
+            watch.tell(b"")
         self._wanted.set()
         try:
-            yield event
+            yield watch
         finally:
-            self._events[key].discard(event)
-            if not self._events[key]:
-                del self._events[key]
+            self._watches[key].discard(watch)
+            if not self._watches[key]:
+                del self._watches[key]
                 self._wanted.set()
 
     async def close(self) -> None:
@@ -62,12 +84,12 @@ class Watches:
             self._task.cancel()
             await asyncio.wait([self._task])
             self._task = None
-        for key in list(self._events):
-            self._wake(key)
+        for key in list(self._watches):
+            self._tell(key, b"")
 
-    def _wake(self, key: str) -> None:
-        for event in self._events.get(key, ()):
-            event.set()
+    def _tell(self, key: str, data: bytes) -> None:
+        for watch in self._watches.get(key, ()):
+            watch.tell(data)
 
     async def _run(self) -> None:
         pause, longest = _PAUSES
@@ -100,7 +122,7 @@ class Watches:
         sharded = "S" if self._server.sharded else ""
         while True:
             self._wanted.clear()
-            wanted = set(self._events)
+            wanted = set(self._watches)
             for verb, keys in (("SUBSCRIBE", wanted - asked), ("UNSUBSCRIBE", asked - wanted)):
                 if keys:
                     await connection.send_command(sharded + verb, *map(self._channel, keys))
@@ -125,7 +147,7 @@ class Watches:
             kind: bytes = told[0]
             key = told[1].decode()[start:] if told[1] else ""
             if kind.endswith(b"message"):
-                self._wake(key)
+                self._tell(key, told[2])
             elif kind in (b"subscribe", b"ssubscribe"):
                 self._standing.add(key)
-                self._wake(key)
+                self._tell(key, b"")

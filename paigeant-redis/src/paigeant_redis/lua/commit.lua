@@ -173,7 +173,8 @@ local function change(kind, at)
   for i = first, last - 1, 6 do
     local mode, key = ARGV[i], ARGV[i + 1]
     answer[#answer + 1] = mode == 'delete' and delete(key) or put(mode, key, ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
-    redis.pcall(publish_command, P .. ':w:' .. key, '') -- without the right to, watchers look by themselves
+    local told = mode == 'put' and #ARGV[i + 5] <= 512 and olds[key] .. ARGV[i + 5] or '' -- short ones need not be read
+    redis.pcall(publish_command, P .. ':w:' .. key, told) -- without the right to, watchers look by themselves
   end
   if kind == 'settle' then
     held[queue][lease] = false
