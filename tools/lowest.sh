@@ -15,11 +15,12 @@ run() { # PROJECTS PYTEST-ARGUMENTS...
     # shellcheck disable=SC2086 # several projects are several words
     "$UV" pip install --quiet --resolution lowest-direct --reinstall-package paigeant-core $projects
     "$UV" pip install --quiet --group test
-    "$UV" pip list 2>/dev/null | grep -iE '^(pluggy|pydantic|typer|rich|msgpack|redis|aio-pika|aiormq|nats-py)'
-    "$VIRTUAL_ENV/bin/pytest" -q -n 2 --dist loadgroup -m "not slow" -p no:cacheprovider \
+    "$UV" pip list 2>/dev/null | grep -iE '^(msgspec|pluggy|pydantic|typer|rich|msgpack|redis|aio-pika|aiormq|nats-py)'
+    "$VIRTUAL_ENV/bin/pytest" -q -n 3 --dist loadgroup -m "not slow" -p no:cacheprovider \
         -W ignore::DeprecationWarning "$@" # old libraries on new ones
 }
 
-run "./paigeant-core[cli,msgpack,testing]" tests/core tests/plugins tests/conformance/test_builtin.py tests/cli tests/runtime
+run "./paigeant-core[cli,msgpack,testing]" \
+    tests/core tests/plugins tests/conformance/test_builtin.py tests/cli tests/runtime -k "not (runtime and sqlite)"
 run "./paigeant-core[cli,agents]" tests/agents
 run "./paigeant-core[cli,testing] ./paigeant-redis ./paigeant-rabbitmq ./paigeant-nats" tests/brokers/test_*_conformance.py
