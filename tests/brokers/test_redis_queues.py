@@ -96,7 +96,7 @@ async def test_every_idle_receiver_is_woken_for_a_burst(settings: RedisSettings)
         await transport.publish(*(publication(n) for n in range(5)))
         got = await asyncio.gather(*receiving)
         assert {delivery.message.id for delivery in got} == {f"m-{n}" for n in range(5)}
-        assert time.perf_counter() - start < 0.5
+        assert time.perf_counter() - start < 0.85  # each would look by itself after a second
         for consumer in consumers:
             await consumer.__aexit__(None, None, None)
 
@@ -134,7 +134,7 @@ async def test_a_delay_wakes_an_idle_receiver_in_time_while_another_is_busy(sett
         done, rest = await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
         assert {task.result().message.id for task in done} == {"m-1"}
         assert (await rest.pop()).message.id == "m-late"
-        assert 0.39 <= time.monotonic() - start < 0.8  # looking by itself may take a second
+        assert 0.39 <= time.monotonic() - start < 0.9  # looking by itself may take a second
 
 
 async def test_the_fence_is_owner_and_count(settings: RedisSettings) -> None:

@@ -95,7 +95,7 @@ async def test_a_watcher_hears_at_once_and_survives_its_connection(settings: Red
                 await there.put("a", str(number).encode())
                 entry = await anext(changes)
                 assert entry is not None and entry.value == str(number).encode()
-                assert time.perf_counter() - start < 0.5  # looking by itself would take two seconds
+                assert time.perf_counter() - start < 1.5  # looking by itself would take two seconds
             proxy.drop()
             await there.put("a", b"meanwhile")
             async with asyncio.timeout(10):
