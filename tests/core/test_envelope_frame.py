@@ -163,3 +163,11 @@ def test_codecs_say_what_is_missing_or_broken() -> None:
         Codecs([])
     with pytest.raises(ConfigurationError, match="same media type"):
         Codecs([Json(), Json()])
+
+
+@pytest.mark.parametrize("media_type", ["", "json", "Application/JSON", "a/b\n", "a/" + 65 * "b"])
+def test_a_serializer_whose_media_type_no_record_can_carry_is_refused(media_type: str) -> None:
+    codec = Json()
+    codec.media_type = media_type
+    with pytest.raises(ConfigurationError, match="must match"):
+        Codecs([codec])
