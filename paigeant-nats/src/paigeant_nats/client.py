@@ -18,6 +18,11 @@ from nats.aio.client import Client
 class HardenedClient(Client):
     """A client that reads on, whatever comes. The methods it changes are those that the parser calls."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = asyncio.Event()
+        """Set when it is closed, for whatever reason."""
+
     @property
     def is_reading(self) -> bool:
         """Whether it is connected, and would notice what the server sends."""
@@ -48,6 +53,7 @@ class HardenedClient(Client):
             for subscription in self._subs.values():
                 subscription._stop_processing()
             self._subs.clear()
+            self.ended.set()
 
     async def _process_pong(self) -> None:
         """The answer to a ping whose sender was cancelled meanwhile."""

@@ -19,10 +19,9 @@ from .settings import NatsSettings
 _CLOSE_WITHIN = 2.0
 
 Trouble = Callable[[Exception], Awaitable[None]]
-Callback = Callable[[], Awaitable[None]]
 
 
-async def connect(settings: NatsSettings, also: Iterable[str], trouble: Trouble, closed: Callback) -> HardenedClient:
+async def connect(settings: NatsSettings, also: Iterable[str], trouble: Trouble) -> HardenedClient:
     """A connection to any of the servers. nats-py does not reconnect it: whoever asked dials again.
 
     What nats-py would do by itself waits for unsent bytes to a server that is out of reach, sends what was
@@ -30,7 +29,6 @@ async def connect(settings: NatsSettings, also: Iterable[str], trouble: Trouble,
 
     :param also: URLs of further servers of the cluster.
     :param trouble: told of errors that belong to no call.
-    :param closed: called when the connection has ended.
     :raises BackendUnavailable: no server is reached.
     :raises ConfigurationError: the login is refused, or TLS does not fit.
     """
@@ -40,14 +38,14 @@ async def connect(settings: NatsSettings, also: Iterable[str], trouble: Trouble,
     failure: BaseException | None = None
     for url in urls:
         try:
-            return await _dial(settings, url, trouble, closed)
+            return await _dial(settings, url, trouble)
         except Exception as exc:
             failure = failure if is_telling(failure) else exc
     error = cannot_connect(failure, servers.shown)
     raise error from error.__cause__
 
 
-async def _dial(settings: NatsSettings, url: str, trouble: Trouble, closed: Callback) -> HardenedClient:
+async def _dial(settings: NatsSettings, url: str, trouble: Trouble) -> HardenedClient:
     client, servers = HardenedClient(), settings.servers
     context = make_context(settings, servers)
     cause: BaseException | None = None
@@ -60,7 +58,7 @@ async def _dial(settings: NatsSettings, url: str, trouble: Trouble, closed: Call
     options: dict[str, Any] = client_options(settings, servers, context)
     try:
         async with asyncio.timeout(settings.connect_timeout):
-            await client.connect([url], error_cb=noted, closed_cb=closed, **options)
+            await client.connect([url], error_cb=noted, **options)
         if servers.tls:
             insist(context)
     except BaseException as exc:

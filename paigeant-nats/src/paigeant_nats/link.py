@@ -50,7 +50,6 @@ class Link:
         self._inbox = ""
         self._timer: asyncio.TimerHandle | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._ended = asyncio.Event()
         self._mute: str | None = None
         self._cluster: list[str] = []
 
@@ -165,13 +164,8 @@ class Link:
         await self._subscriptions.remove(subscriber, drain=drain)
 
     async def _connect(self) -> HardenedClient:
-        ended = asyncio.Event()
-
-        async def closed() -> None:
-            ended.set()
-
-        client = await connect(self.settings, self._cluster, self._trouble, closed)
-        self._ended, self._mute = ended, None
+        client = await connect(self.settings, self._cluster, self._trouble)
+        self._mute = None
         try:
             await self._subscriptions.attach_all(client)
         except BaseException:
@@ -187,7 +181,7 @@ class Link:
             while client.is_reading:  # it ends at once, but nobody is told while bytes are left to be sent
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK):
-                        await self._ended.wait()
+                        await client.ended.wait()
             self._lost(client)
             await see_through(close(client))
             await self._stand(await self._replace())
