@@ -199,7 +199,7 @@ async def test_a_store_whose_closing_is_cancelled_is_closed(nats_server: Any) ->
     before = asyncio.all_tasks()
     store = NatsStore(NatsSettings(url=nats_server.url, namespace=f"r-{uuid.uuid4().hex[:12]}"))
     await store.connect()
-    store._hints._cleaning = asyncio.create_task(asyncio.sleep(30))  # type: ignore[assignment]
+    store._hints._cleaning = asyncio.create_task(asyncio.sleep(30))
     closing = asyncio.create_task(store.disconnect())
     await asyncio.sleep(0)
     closing.cancel()

@@ -37,10 +37,11 @@ _REMEDIES = {
     10113: "this account makes no stream without max_bytes, and one with it would discard messages: lift that",
     10121: "lower PAIGEANT_NATS_MAX_ACK_PENDING, or raise the server's limit",
 }
+_BAD_FILE = (FileNotFoundError, IsADirectoryError, PermissionError, client.InvalidUserCredentialsError, ValueError)
 _ENABLE = (
     "start the server with JetStream (`nats-server -js`, or a `jetstream {}` block), or check PAIGEANT_NATS_DOMAIN"
 )
-_AUTH = "correct PAIGEANT_NATS_USERNAME, _PASSWORD, _TOKEN, _CREDS_FILE or the URL"
+_AUTH = "correct PAIGEANT_NATS_USERNAME, _PASSWORD, _TOKEN, _CREDS_FILE, _NKEY_FILE or the URL"
 _TLS = "use tls:// for a server with TLS and nats:// for one without, and check PAIGEANT_NATS_TLS_*"
 
 
@@ -157,7 +158,7 @@ def cannot_connect(exc: BaseException | None, where: str) -> PaigeantError:
         error = ConfigurationError(
             f"NATS at {where}: nkeys and creds files need: pip install 'nats-py[nkeys]' ({text})"
         )
-    elif isinstance(exc, (FileNotFoundError, PermissionError, client.InvalidUserCredentialsError, ValueError)):
+    elif isinstance(exc, _BAD_FILE) or type(exc).__module__.partition(".")[0] == "nkeys":
         error = ConfigurationError(
             f"NATS at {where}: a key file cannot be read ({text}); check PAIGEANT_NATS_CREDS_FILE and _NKEY_FILE"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import Any
 
 import nats.errors
@@ -84,13 +85,28 @@ def _login(settings: NatsSettings, servers: Servers, context: WatchedContext | N
     password = settings.password.get_secret_value() if settings.password else servers.password
     user, token = settings.username or servers.user, settings.token.get_secret_value() if settings.token else None
     if settings.creds_file is not None:
-        return {"user_credentials": str(settings.creds_file)}
+        return {"user_credentials": _checked(settings.creds_file)}
     if settings.nkey_file is not None:
         return {"nkeys_seed": str(settings.nkey_file)}
+    if settings.username is not None:
+        password = password or ""
+    if password is not None and user is None:
+        raise ConfigurationError("PAIGEANT_NATS_PASSWORD needs PAIGEANT_NATS_USERNAME, or a user in PAIGEANT_NATS_URL")
     if user is not None and password is not None:
         return {"user": guarded(user), "password": guarded(password)}
     token = token or user
     return {} if token is None else {"token": guarded(token)}
+
+
+def _checked(creds: Path) -> str:
+    """The path, if there is what nats-py looks for in it without end."""
+    try:
+        text = creds.read_bytes()
+    except OSError as exc:
+        raise ConfigurationError(f"PAIGEANT_NATS_CREDS_FILE: {creds}: {exc.strerror}") from exc
+    if any(text.count(mark) != 1 for mark in (b"BEGIN NATS USER JWT", b"BEGIN USER NKEY SEED")):
+        raise ConfigurationError(f"PAIGEANT_NATS_CREDS_FILE: {creds} is no file of credentials, as `nsc` makes them")
+    return str(creds)
 
 
 def insist(context: WatchedContext | None) -> None:
