@@ -23,13 +23,12 @@ from pathlib import Path
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
+from scaffold import AT_ONCE, BODY, at_once, hops, message, renumbered
 
-from paigeant.model.message import Message, Publication
+from paigeant.abc import Delivery
+from paigeant.model.message import Publication
 from paigeant_rabbitmq.settings import QueueType, RabbitMQSettings
 from paigeant_rabbitmq.transport import RabbitMQTransport
-
-BODY = b"x" * 1024
-IN_FLIGHT = 100
 
 
 @dataclass(frozen=True)
@@ -56,22 +55,22 @@ async def bare(work: Work) -> dict[str, Figure]:
     """aio-pika as its documentation shows it, on two connections."""
     connections = [await aio_pika.connect(work.url) for _ in range(2)]
     out, into = await connections[0].channel(publisher_confirms=True), await connections[1].channel()
-    await into.set_qos(prefetch_count=IN_FLIGHT)
+    await into.set_qos(prefetch_count=AT_ONCE)
     names = [f"bench-{uuid.uuid4().hex}" for _ in range(2)]
     arguments = {"x-queue-type": work.queue_type}
     queues = [await into.declare_queue(name, durable=True, arguments=dict(arguments)) for name in names]
 
     async def send(name: str) -> None:
-        message = aio_pika.Message(BODY, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-        await out.default_exchange.publish(message, name)
+        body = aio_pika.Message(BODY, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+        await out.default_exchange.publish(body, name)
 
-    figures = {"publish": await timed(work.messages, lambda: lanes(work.messages, lambda: send(names[0])))}
+    figures = {"publish": await timed(work.messages, at_once(lambda _: send(names[0]), work.messages))}
     left, all_done = work.messages, asyncio.Event()
 
-    async def hop(message: AbstractIncomingMessage) -> None:
+    async def hop(received: AbstractIncomingMessage) -> None:
         nonlocal left
         await send(names[1])
-        await message.ack()
+        await received.ack()
         left -= 1
         if not left:
             all_done.set()
@@ -80,7 +79,7 @@ async def bare(work: Work) -> dict[str, Figure]:
         await queues[0].consume(hop)
         await all_done.wait()
 
-    figures["hop"] = await timed(work.messages, consume)
+    figures["hop"] = await timed(work.messages, consume())
     for queue in queues:
         await queue.delete(if_unused=False, if_empty=False)
     for connection in connections:
@@ -90,50 +89,29 @@ async def bare(work: Work) -> dict[str, Figure]:
 
 async def ours(work: Work) -> dict[str, Figure]:
     """The transport, driven as a worker drives it: receive into free slots, settle with a successor."""
+
+    async def publish(number: int) -> None:
+        await transport.publish(Publication("a", message(number)))
+
+    async def forward(delivery: Delivery) -> None:
+        await delivery.settle(Publication("b", renumbered(delivery)))
+
+    async def consume() -> None:
+        async with transport.consume(["a"], lease=30) as consumer:
+            await hops(consumer, work.messages, forward)
+
     settings = RabbitMQSettings(url=work.url, namespace=f"bench-{uuid.uuid4().hex[:8]}", queue_type=work.queue_type)
     async with RabbitMQTransport(settings) as transport:
-        numbers = iter(range(10 * work.messages))
-
-        def publication(queue: str) -> Publication:
-            return Publication(queue, Message(f"{next(numbers):032x}", BODY, {"content-type": "application/json"}))
-
-        publishing = lambda: lanes(work.messages, lambda: transport.publish(publication("a")))  # noqa: E731
-        figures = {"publish": await timed(work.messages, publishing)}
-        figures["hop"] = await timed(work.messages, lambda: hops(transport, work.messages, publication))
+        figures = {"publish": await timed(work.messages, at_once(publish, work.messages))}
+        figures["hop"] = await timed(work.messages, consume())
         for queue in ("a", "b"):
             await transport.purge(queue)
     return figures
 
 
-async def hops(transport: RabbitMQTransport, number: int, successor: Callable[[str], Publication]) -> None:
-    """Take ``number`` messages from queue ``a`` to queue ``b``."""
-    running: set[asyncio.Task[None]] = set()
-    async with transport.consume(["a"], lease=30) as consumer:
-        while number:
-            for delivery in await consumer.receive(IN_FLIGHT - len(running)):
-                task = asyncio.create_task(delivery.settle(successor("b")))
-                running.add(task)
-                task.add_done_callback(running.discard)
-                number -= 1
-            if len(running) >= IN_FLIGHT:
-                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.gather(*running)
-
-
-async def lanes(number: int, call: Callable[[], Awaitable[None]]) -> None:
-    """``number`` calls, 100 at a time."""
-    rest = iter(range(number))
-
-    async def lane() -> None:
-        for _ in rest:
-            await call()
-
-    await asyncio.gather(*(lane() for _ in range(IN_FLIGHT)))
-
-
-async def timed(number: int, work: Callable[[], Awaitable[None]]) -> Figure:
+async def timed(number: int, work: Awaitable[None]) -> Figure:
     start, used = time.perf_counter(), time.process_time()
-    await work()
+    await work
     return Figure(number / (time.perf_counter() - start), (time.process_time() - used) / number * 1e6)
 
 

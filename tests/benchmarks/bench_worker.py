@@ -17,23 +17,16 @@ import tempfile
 from pathlib import Path
 
 from bench_hop import ACTIVITIES, _slip
+from scaffold import cpu_of
 
 from paigeant import Worker, WorkflowClient, WorkflowDispatcher, get_transport
 from paigeant.runtime.process import long_running
-
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def resident(pid: int) -> float:
     """MiB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def cpu(pid: int) -> float:
-    """Seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def slope(samples: list[tuple[int, float]]) -> float:
@@ -84,9 +77,9 @@ def main() -> None:
             assert worker.stdout is not None
             assert worker.stdout.readline() == "READY\n"
             samples = asyncio.run(drive(worker.pid, arguments.workflows))
-            before = cpu(worker.pid)
+            before = cpu_of(worker.pid)
             asyncio.run(asyncio.sleep(arguments.idle))
-            idle = (cpu(worker.pid) - before) / arguments.idle
+            idle = (cpu_of(worker.pid) - before) / arguments.idle
         finally:
             worker.kill()
             worker.wait()
