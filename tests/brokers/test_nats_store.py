@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from paigeant.errors import BackendCorrupt, MessageTooLarge, RevisionConflict
+from paigeant.errors import BackendCorrupt, MessageTooLarge, OutcomeUnknown, RevisionConflict
 from paigeant.model.store import ABSENT, KEEP
 from paigeant_nats import hints
 from paigeant_nats.settings import NatsSettings
@@ -76,6 +76,39 @@ async def test_old_hints_are_moved_or_removed(store: NatsStore, monkeypatch: pyt
             assert await store.due(now) == ["due"]
             await asyncio.sleep(0.05)
     assert set(await store.due(now + 500)) == {"due", "moved"}
+
+
+async def test_all_old_hints_are_removed_after_one_look(store: NatsStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many workflows end in a second: what stays is read again at each look, by every worker."""
+    monkeypatch.setattr(hints, "_SETTLED_AFTER", 0.0)
+    now = await store.now()
+    await asyncio.gather(*(store.put(f"run/{n}/0", b"", due=now - 5) for n in range(500)))
+    await asyncio.gather(*(store.put(f"run/{n}/0", b"", due=None) for n in range(500)))
+    assert await store.due(now) == []
+    async with asyncio.timeout(20):
+        while await hints_of(store):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_hint_that_was_refused_is_filed_by_the_next_write(store: NatsStore, nats_server: Any) -> None:
+    now = await store.now()
+    revision = await store.put("a", b"")
+    client = Client()
+    await client.connect(nats_server.url)
+    manager, stream = client.jetstream(), store._session.names.state
+    config = (await manager.stream_info(stream)).config
+    config.max_msgs = 1  # what replaces an entry has room, a hint has none
+    await manager.update_stream(config)
+    with pytest.raises(OutcomeUnknown, match="'a' was stored"):
+        await store.put("a", b"one", expected=revision, due=now - 2)
+    entry = await store.get("a")
+    assert entry is not None
+    assert (entry.value, entry.revision > revision) == (b"one", True)
+    config.max_msgs = -1
+    await manager.update_stream(config)
+    await client.close()
+    await store.put("a", b"two", expected=entry.revision, due=now - 1)
+    assert await store.due(now) == ["a"]
 
 
 async def test_a_young_hint_stays_although_its_entry_is_not_there_yet(store: NatsStore) -> None:

@@ -7,9 +7,10 @@ import json
 import re
 from base64 import b64decode
 from collections import OrderedDict
+from collections.abc import Coroutine
 from typing import Any, cast
 
-from paigeant.errors import BackendError, BackendUnavailable, MessageTooLarge
+from paigeant.errors import BackendError, BackendUnavailable, MessageTooLarge, OutcomeUnknown
 
 from .codec import EXPECTED, HEADROOM, TTL, whole_seconds
 from .errors import NO_MESSAGE, WRONG_LAST_SEQUENCE, Refusal
@@ -53,7 +54,8 @@ class Entries:
             stored = await self._read_directly(key, f"{session.api.prefix}.DIRECT.GET.{session.names.state}.{subject}")
         else:
             stored = await self._read_from_leader(key, subject)
-        self._remember(key, stored.revision, stored.due)
+        if self._dues.get(key) != (stored.revision, None):  # there may be no hint, whatever its due
+            self._remember(key, stored.revision, stored.due)
         return stored
 
     async def write(self, key: str, value: bytes, expected: int | None, due: float | None, ttl: float | None) -> int:
@@ -68,7 +70,7 @@ class Entries:
         headers = {TTL: str(whole_seconds(ttl))} if ttl is not None and session.state.ttl else {}
         write = self._publish(key, encode(value, due, end), expected, headers)
         if due is not None and not self._has_hint(key, expected, due):
-            revision = await self._after_hint(hint_subject(session, key, due), write)
+            revision = await self._after_hint(key, hint_subject(session, key, due), write)
         else:
             revision = await write
         self._remember(key, revision, due)
@@ -83,23 +85,26 @@ class Entries:
         await self._publish(key, DELETED, expected, headers)
         self._dues.pop(key, None)
 
-    async def _after_hint(self, subject: str, write: Any) -> int:
+    async def _after_hint(self, key: str, subject: str, write: Coroutine[Any, Any, int]) -> int:
         """Both are sent at once, in this order: the hint may be in vain, but it is never missing."""
         session = self._session
         hint = asyncio.ensure_future(session.link.request(subject, write=True))
-        entry: asyncio.Future[int] = asyncio.ensure_future(write)
+        entry = asyncio.ensure_future(write)
         try:
-            told, _ = await asyncio.gather(hint, asyncio.wait([entry]))
+            await asyncio.wait([hint, entry])
+            revision, told = entry.result(), hint.result()
             if b'"error"' in told.data[:16]:
                 session.api.read(told, subject)
-        except Refusal as exc:
-            raise session.api.mapped(exc) from exc
+        except (BackendError, Refusal) as exc:
+            if not entry.done() or entry.exception() is not None:
+                raise
+            self._remember(key, entry.result(), None)  # so that the next write files it, whoever reads meanwhile
+            raise OutcomeUnknown(f"{key!r} was stored, and not when it is due: {exc}") from exc
         finally:
-            if not entry.done():
-                entry.cancel()
-            elif not entry.cancelled():
-                entry.exception()
-        return entry.result()
+            for one in (hint, entry):
+                if not one.cancel() and not one.cancelled():
+                    one.exception()  # seen
+        return revision
 
     async def _publish(self, key: str, body: bytes, expected: int | None, headers: dict[str, str]) -> int:
         session = self._session
