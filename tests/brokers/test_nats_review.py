@@ -128,14 +128,15 @@ async def test_a_receiver_is_told_when_the_transport_closes_while_the_streams_ar
 
 async def test_a_queue_out_of_reach_does_not_stop_the_others(own_nats: NatsServer, monkeypatch: Any) -> None:
     async with opened(own_nats.url) as transport, transport.consume(["good", "bad"], lease=30) as consumer:
-        declare = consumer._declare  # type: ignore[attr-defined]
+        mending = consumer._mending  # type: ignore[attr-defined]
+        declare = mending._declare
 
         async def refuse(queue: str) -> int:
             if queue == "bad":
                 raise BackendUnavailable("its leader is gone")
             return int(await declare(queue))
 
-        monkeypatch.setattr(consumer, "_declare", refuse)
+        monkeypatch.setattr(mending, "_declare", refuse)
         waiting = asyncio.create_task(consumer.receive(1))
         await asyncio.sleep(0.1)
         await asyncio.to_thread(own_nats.restart)
@@ -146,7 +147,7 @@ async def test_a_queue_out_of_reach_does_not_stop_the_others(own_nats: NatsServe
                 [delivery] = await waiting
             await delivery.settle()
             waiting = asyncio.create_task(consumer.receive(1))
-        monkeypatch.setattr(consumer, "_declare", declare)
+        monkeypatch.setattr(mending, "_declare", declare)
         await transport.publish(work(9, "bad"))
         async with asyncio.timeout(PATIENCE):
             [delivery] = await waiting

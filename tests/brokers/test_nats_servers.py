@@ -120,6 +120,42 @@ async def test_a_user_that_cannot_hear_answers_is_told(tmp_path: Path) -> None:
             await connected.publish(work(1))
 
 
+async def test_the_rights_named_in_the_documentation_are_enough(tmp_path: Path) -> None:
+    api = ["INFO"]
+    for stream in ("paigeant_few_queues", "paigeant_few_state"):
+        api += [f"STREAM.{call}.{stream}" for call in ("INFO", "CREATE", "UPDATE", "PURGE", "MSG.GET", "MSG.DELETE")]
+        api += [f"DIRECT.GET.{stream}", f"DIRECT.GET.{stream}.>", f"CONSUMER.LIST.{stream}"]
+        api += [f"CONSUMER.{call}.{stream}.>" for call in ("INFO", "DURABLE.CREATE", "DELETE", "MSG.NEXT")]
+    rights = {
+        "publish": ["paigeant.few.>", "$JS.ACK.paigeant_few_queues.>", *(f"$JS.API.{call}" for call in api)],
+        "subscribe": ["_INBOX.>", "paigeant.few.w.>"],
+    }
+    users = {"authorization": {"users": [{"user": "bob", "password": "b", "permissions": rights}]}}
+    with NatsServer(tmp_path, config=users) as server:
+        async with (
+            transport(f"nats://bob:b@127.0.0.1:{server.port}", namespace="few") as connected,
+            connected.consume(["work"], lease=30) as consumer,
+            connected.consume(["reply"], lease=30, expires=5),
+            asyncio.timeout(20),
+        ):
+            await connected.publish(work(1), work(2))
+            [delivery, *_] = await consumer.receive(1)
+            assert await connected.renew([delivery.lease_token]) == set()
+            await delivery.settle(Publication("next", delivery.message, delay=0.1))
+            assert await connected.peek("next") is not None
+            assert set(await connected.queues()) == {"work", "reply", "next"}
+            assert await connected.purge("next") + await connected.purge("work") >= 1
+            store = connected.state_store()
+            changes = store.watch("a")
+            assert await anext(changes) is None
+            await store.put("a", b"", due=1.0)
+            assert await anext(changes) is not None
+            await changes.aclose()
+            assert [entry.key for entry in await store.scan("")] == await store.due(await store.now()) == ["a"]
+            await store.delete("a")
+            assert all("could not be read" not in finding.message for finding in await connected.diagnose())
+
+
 @pytest.mark.parametrize(
     ("authorization", "right", "wrong"),
     [

@@ -14,11 +14,11 @@ from nats.aio.msg import Msg
 from paigeant.abc import Consumer, Delivery
 from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, ConfigurationError
 
-from .aio import end
 from .codec import early, is_tombstone, not_before, read_message, read_receipt
 from .delivery import NatsDelivery, Settler, nak
 from .leases import Lease
 from .link import log
+from .mending import Mending
 from .names import queue_of
 from .pulls import Pull, Source
 from .subscriptions import Subscriber
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _HOLD = 0.2
 """Seconds that a message may wait for the next ``receive`` before it goes back for others."""
-_PAUSE = 0.5
 
 
 class NatsConsumer(Consumer):
@@ -48,7 +47,7 @@ class NatsConsumer(Consumer):
         lease: float,
         declare: Callable[[str], Awaitable[int]],
     ) -> None:
-        self._session, self._settler, self._lease, self._declare = session, settler, lease, declare
+        self._session, self._settler, self._lease = session, settler, lease
         self._sources = {source.token: source for source in (Source(session, *each) for each in queues.items())}
         self._turn = deque(self._sources.values())
         self._inbox = f"{session.settings.inbox_prefix}.{secrets.token_hex(11)}."
@@ -62,8 +61,7 @@ class NatsConsumer(Consumer):
         self._serial = 0
         self._closed = False
         self._subscriber: Subscriber | None = None
-        self._mending: asyncio.Task[None] | None = None
-        self._unfit: ConfigurationError | None = None
+        self._mending = Mending(session, self._turn, declare, self._news.set)
         self._beat: asyncio.TimerHandle | None = None
         self._alive = self._last = time.monotonic()
 
@@ -91,8 +89,7 @@ class NatsConsumer(Consumer):
             if lease and link.is_up:
                 self._give_back(lease)
             lease.end()
-        if self._mending is not None:
-            await end(self._mending)
+        await self._mending.close()
         if self._subscriber is not None:  # what was under way comes until then, and is given back
             await link.unsubscribe(self._subscriber, drain=True)
         if self._naks:
@@ -121,9 +118,7 @@ class NatsConsumer(Consumer):
         if self._closed:
             raise BackendClosed("the consumer was closed")
         self._session.link.check()
-        if (unfit := self._unfit) is not None:
-            self._unfit = None
-            raise unfit
+        self._mending.check()
 
     def _take(self, limit: int) -> list[Delivery]:
         found: list[Delivery] = []
@@ -137,8 +132,7 @@ class NatsConsumer(Consumer):
         """Send the requests that are due."""
         if not self._session.link.is_up:
             return
-        if self._mending is None and any(source.lost for source in self._turn):
-            self._mending = asyncio.create_task(self._mend())
+        self._mending.start()
         idle = [source for source in self._turn if source.pull is None and not source.lost]
         hot = [source for source in idle if source.hot]
         asked = sum(source.pull.left for source in self._turn if source.pull is not None and source.pull.probe)
@@ -159,33 +153,6 @@ class NatsConsumer(Consumer):
         self._serial += 1
         pull = source.pull = Pull(self._serial, batch, probe=probe)
         await self._session.link.send(source.subject, pull.body(), f"{self._inbox}{self._serial}={source.token}")
-
-    async def _mend(self) -> None:
-        """Look after the consumers on the server: they may be gone with its data, or moved.
-
-        The queues whose consumers are well are received from meanwhile.
-        """
-        try:
-            await self._session.restored()
-            ends = await asyncio.gather(*(self._mend_one(each) for each in self._turn if each.lost))
-            if not all(ends):
-                await asyncio.sleep(_PAUSE)
-        finally:
-            self._mending = None
-            self._news.set()
-
-    async def _mend_one(self, source: Source) -> bool:
-        try:
-            source.most = await self._declare(source.name)
-        except ConfigurationError as exc:
-            self._unfit = exc
-        except BackendError as exc:
-            log.warning("receiving from %r is interrupted: %s", source.name, exc)
-        else:
-            well, source.lost, source.mended_at = time.monotonic() > source.mended_at + _PAUSE, False, time.monotonic()
-            self._news.set()
-            return well  # or it was lost again at once
-        return False
 
     def _came(self, msg: Msg) -> None:
         if not msg.reply:
