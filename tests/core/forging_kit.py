@@ -40,11 +40,11 @@ def resigned(record: Record, kind: str = "hop", *keys: Key, **changes: Any) -> R
 
 
 def with_chain(opened: Opened, *chain: Record) -> Opened:
-    return opened._replace(envelope=replace(opened.envelope, records=(opened.envelope.origin, *chain)))
+    return replace(opened, envelope=replace(opened.envelope, records=(opened.envelope.origin, *chain)))
 
 
 def with_origin(change: Callable[[Record], Record]) -> Forge:
-    return lambda o: o._replace(envelope=replace(o.envelope, records=(change(o.envelope.origin),)))
+    return lambda o: replace(o, envelope=replace(o.envelope, records=(change(o.envelope.origin),)))
 
 
 def with_last(change: Callable[[Record], Record]) -> Forge:

@@ -8,6 +8,8 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
+from msgspec import structs
+
 from paigeant.envelope import CONTENT_TYPE, Codecs, Opened, Security, body, open_envelope, seal_hop, seal_origin, sha
 from paigeant.model.message import Message
 from paigeant.model.records import Hop, Item, Origin, RevisionGrant, Step, ValueRef
@@ -94,7 +96,7 @@ def origin_of(steps: Sequence[Step], **claims: Any) -> Origin:
 
 
 def hop_of(slip: Slip, draft: HopDraft, **claims: Any) -> Hop:
-    drafted = draft._asdict()
+    drafted = structs.asdict(draft)
     rest = {"wf": slip.origin.wf, "seq": slip.seq, "prev": sha(b""), "iss": "acme", "iat": slip.iat}
     return Hop(**{**drafted, **rest, "signers": ("key-1",), **claims})
 

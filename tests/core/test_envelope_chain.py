@@ -155,7 +155,7 @@ async def test_a_length_that_was_signed_must_be_true() -> None:
     forged = with_origin(lambda _: sign_raw(json.dumps(payload).encode(), "origin"))(opened)
     blobs = {**forged.envelope.blobs, **values.blobs}
     with pytest.raises(PayloadMismatch, match="has 2 bytes, and 3 were signed"):
-        await reopened(forged._replace(envelope=replace(forged.envelope, blobs=blobs)), signed())
+        await reopened(replace(forged, envelope=replace(forged.envelope, blobs=blobs)), signed())
 
 
 async def test_values_may_be_elsewhere_and_others_are_dropped() -> None:
@@ -277,7 +277,7 @@ async def test_a_chain_does_not_outgrow_its_reader() -> None:
 
 async def test_a_draft_out_of_turn_is_not_signed() -> None:
     sealed = await dispatched(signed())
-    draft = draft_of(sealed.slip)._replace(step="2", act="b")
+    draft = replace(draft_of(sealed.slip), step="2", act="b")
     with pytest.raises(ItineraryError):
         await seal_hop(sealed, draft, {}, signed(), now=NOW)
 

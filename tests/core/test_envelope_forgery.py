@@ -130,7 +130,7 @@ FORGERIES: dict[str, tuple[Forge, type[Exception]]] = {
         lambda o: with_chain(o, resigned(o.envelope.chain[0], att=2), o.envelope.chain[1]),
         ChainError,
     ),
-    "hop as origin": (lambda o: o._replace(envelope=replace(o.envelope, records=o.envelope.chain)), HeaderError),
+    "hop as origin": (lambda o: replace(o, envelope=replace(o.envelope, records=o.envelope.chain)), HeaderError),
     "origin of another": (origin_claims(aud="globex"), AudienceMismatch),
     "endless": (origin_claims(exp=NOW + 31 * 86_400), LimitExceeded),
     "expires before issue": (origin_claims(exp=NOW - 1), EnvelopeFormatError),

@@ -9,7 +9,8 @@ again byte for byte, need not even parse it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from ..model.records import Hop
 from ..routing import Slip
@@ -21,7 +22,7 @@ _MAX_TOTAL = 16 * 1024 * 1024
 _MAX_POLICIES = 16
 
 
-class Opened(NamedTuple):
+class Opened(Struct, frozen=True):
     """A verified envelope: what it says, and the records that say it."""
 
     envelope: Envelope

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct
 
 from ..errors import ItineraryError, RevisionNotAuthorized
 from ..model.records import ErrorClaim, Item, RequestClaim, Revision, Step, ValueRef
@@ -19,7 +21,7 @@ MAX_DELAY = 366 * 86_400.0
 _NONE: Final[Mapping[str, ValueRef | None]] = MappingProxyType({})
 
 
-class RevisionDraft(NamedTuple):
+class RevisionDraft(Struct, frozen=True):
     """The complete new tail, why, and whether the workflow ends here (then ``tail`` is empty)."""
 
     tail: tuple[Step, ...]
@@ -27,7 +29,7 @@ class RevisionDraft(NamedTuple):
     end: bool = False
 
 
-class Succeeded(NamedTuple):
+class Succeeded(Struct, frozen=True):
     """An attempt returned.
 
     :param out: its result. :param variables: variables set; ``None`` removes one.
@@ -41,7 +43,7 @@ class Succeeded(NamedTuple):
     usage: Mapping[str, int] | None = None
 
 
-class Failed(NamedTuple):
+class Failed(Struct, frozen=True):
     """An attempt raised.
 
     :param error: class name. :param text: digest of the blob with the error's text.
@@ -60,7 +62,7 @@ class Failed(NamedTuple):
 Result: TypeAlias = Succeeded | Failed
 
 
-class HopDraft(NamedTuple):
+class HopDraft(Struct, frozen=True):
     """The claims of a hop without those that sealing adds (wf, seq, prev, iss, iat, signers)."""
 
     step: str
@@ -77,20 +79,20 @@ class HopDraft(NamedTuple):
     rev: Revision | None = None
 
 
-class Commit(NamedTuple):
+class Commit(Struct, frozen=True):
     """Append this hop and go on."""
 
     draft: HopDraft
 
 
-class Retry(NamedTuple):
+class Retry(Struct, frozen=True):
     """Run it again after ``delay`` seconds; ``counted`` if that uses up an attempt."""
 
     delay: float
     counted: bool
 
 
-class Park(NamedTuple):
+class Park(Struct, frozen=True):
     """Stand still until a person resumes it. ``reason``: ``exhausted`` or ``permanent``."""
 
     reason: Literal["exhausted", "permanent"]

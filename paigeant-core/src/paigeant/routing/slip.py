@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -39,14 +39,14 @@ class Status(StrEnum):
     EXPIRED = "expired"
 
 
-class Undo(NamedTuple):
+class Undo(Struct, frozen=True):
     """A compensation that stands registered: the step, and the data its handler gets."""
 
     step: Step
     data: ValueRef
 
 
-class Task(NamedTuple):
+class Task(Struct, frozen=True):
     """What to run next. ``data`` is that of the compensation, with direction ``undo`` only."""
 
     step: Step
@@ -54,7 +54,7 @@ class Task(NamedTuple):
     data: ValueRef | None = None
 
 
-class Fault(NamedTuple):
+class Fault(Struct, frozen=True):
     """Why the workflow does not complete. ``text`` is the digest of the blob with the error's text."""
 
     step: str

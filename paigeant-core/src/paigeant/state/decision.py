@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from .cursor import Cursor, State
 
@@ -20,7 +21,7 @@ class Action(Enum):
     FORK = "another history than the committed one: refuse"
 
 
-class Decision(NamedTuple):
+class Decision(Struct, frozen=True):
     """An action, and for ``EARLY`` the seconds to wait."""
 
     action: Action

@@ -9,7 +9,8 @@ is published; a message that never arrives is sent again by the sweeper.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from .cursor import Cursor, State
 
@@ -22,7 +23,7 @@ EXPIRY_MARGIN = 301.0
 """More than any skew of clocks: a wait longer than the workflow lives ends when that has expired."""
 
 
-class Outgoing(NamedTuple):
+class Outgoing(Struct, frozen=True):
     """A message to publish for the cursor's hop."""
 
     queue: str
@@ -30,7 +31,7 @@ class Outgoing(NamedTuple):
     delay: float = 0.0
 
 
-class Move(NamedTuple):
+class Move(Struct, frozen=True):
     """One transition: the compare-and-set and what is sent with it (shared) or after it (separate)."""
 
     cursor: Cursor

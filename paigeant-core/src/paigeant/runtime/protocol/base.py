@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ...envelope.sealing import body
 from ...model.store import Write
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from ..claim import Claim
 
 
-class Commit(NamedTuple):
+class Commit(Struct, frozen=True):
     """A sealed hop, ready to take effect.
 
     :param opened: the envelope with the new record.
