@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from paigeant.abc import Consumer, Delivery, StateStore, Transport
 from paigeant.builtin.inmemory.store import InMemoryStore
@@ -18,16 +18,22 @@ from .virtual import LoopClock
 
 DECLARED = Capabilities(atomic_settle=True, atomic_writes=True, renewable=True, counts_deliveries=True, max_delay=None)
 
+Inner = TypeVar("Inner", InMemoryTransport, InMemoryStore)
 
-class ProxyTransport(Transport):
-    """Behaves; ``declares`` is what the suite is told."""
 
-    scope = "process"
-    declares: ClassVar[Capabilities] = DECLARED
+class Proxy(Generic[Inner]):
+    """What both do. ``declares`` is what the suite is told."""
 
-    def __init__(self, namespace: str, inner: InMemoryTransport | None = None) -> None:
+    kind: type[Inner]
+    declares: ClassVar[Capabilities]
+
+    def __init__(self, namespace: str, inner: Inner | None = None) -> None:
         self.namespace = namespace
-        self.inner = inner or InMemoryTransport(namespace=namespace, clock=LoopClock())
+        self.inner = inner or self.within(namespace)
+
+    def within(self, namespace: str) -> Inner:
+        """What calls are passed on to."""
+        return self.kind(namespace=namespace, clock=LoopClock())
 
     @property
     def capabilities(self) -> Capabilities:
@@ -41,6 +47,17 @@ class ProxyTransport(Transport):
 
     def clone(self) -> Any:
         return type(self)(self.namespace, self.inner.clone())
+
+    async def diagnose(self) -> list[Finding]:
+        return await self.inner.diagnose()
+
+
+class ProxyTransport(Proxy[InMemoryTransport], Transport):
+    """Behaves."""
+
+    scope = "process"
+    kind = InMemoryTransport
+    declares = DECLARED
 
     async def publish(self, *publications: Publication, writes: Sequence[Write] = ()) -> None:
         await self.inner.publish(*publications, writes=writes)
@@ -79,9 +96,6 @@ class ProxyTransport(Transport):
     def state_store(self) -> StateStore | None:
         return self.inner.state_store()
 
-    async def diagnose(self) -> list[Finding]:
-        return await self.inner.diagnose()
-
 
 class ProxyConsumer(Consumer):
     def __init__(self, transport: ProxyTransport, inner: Consumer) -> None:
@@ -104,27 +118,11 @@ class ProxyDelivery(Delivery):
         await self.transport.release(self.inner, delay)
 
 
-class ProxyStore(StateStore):
-    """Behaves; ``declares`` is what the suite is told."""
+class ProxyStore(Proxy[InMemoryStore], StateStore):
+    """Behaves."""
 
-    declares: ClassVar[Capabilities] = Capabilities()
-
-    def __init__(self, namespace: str, inner: InMemoryStore | None = None) -> None:
-        self.namespace = namespace
-        self.inner = inner or InMemoryStore(namespace=namespace, clock=LoopClock())
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self.declares
-
-    async def connect(self) -> None:
-        await self.inner.connect()
-
-    async def disconnect(self) -> None:
-        await self.inner.disconnect()
-
-    def clone(self) -> Any:
-        return type(self)(self.namespace, self.inner.clone())
+    kind = InMemoryStore
+    declares = Capabilities()
 
     async def now(self) -> float:
         return await self.inner.now()
@@ -141,7 +139,11 @@ class ProxyStore(StateStore):
         due: float | None = None,
         ttl: float | None = None,
     ) -> int:
-        return await self.inner.put(key, value, expected=expected, due=due, ttl=ttl)
+        return await self.write(Write(key, value, expected, due, ttl))
+
+    async def write(self, write: Write) -> int:
+        """``put``, with all it was called with in one."""
+        return await self.inner.put(write.key, write.value, expected=write.expected, due=write.due, ttl=write.ttl)
 
     async def delete(self, key: str, *, expected: Expected = ANY) -> None:
         await self.inner.delete(key, expected=expected)
@@ -155,6 +157,3 @@ class ProxyStore(StateStore):
     async def watch(self, key: str) -> AsyncGenerator[Entry | None]:
         async for entry in self.inner.watch(key):
             yield entry
-
-    async def diagnose(self) -> list[Finding]:
-        return await self.inner.diagnose()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,10 +12,33 @@ import pytest
 from paigeant.testing import SerializerSuite, SignerSuite, StateStoreSuite, TransportSuite
 from paigeant.testing.kit import Suite, cases
 
-from . import doubles_codec, doubles_store, doubles_transport
+from .doubles import (
+    serializers,
+    signers,
+    store_lifecycle,
+    store_listing,
+    store_putting,
+    store_watching,
+    transport_inspecting,
+    transport_lifecycle,
+    transport_promises,
+    transport_publishing,
+    transport_receiving,
+    transport_settling,
+)
+from .proxies import Proxy
 from .virtual import VirtualLoop
 
 EXPECTED = Path(__file__).parent / "expected"
+TRANSPORTS = [
+    transport_publishing,
+    transport_receiving,
+    transport_settling,
+    transport_lifecycle,
+    transport_inspecting,
+    transport_promises,
+]
+STORES = [store_putting, store_listing, store_watching, store_lifecycle]
 
 
 class _Backend:
@@ -53,11 +77,20 @@ def signer_subject(double: Any) -> type[SignerSuite]:
     return type(double.__name__, (SignerSuite,), makes)
 
 
+def doubles(modules: Iterable[ModuleType]) -> Iterator[type[Proxy[Any]]]:
+    """Those that the modules define, in their order; names with an underscore are their helpers'."""
+    for module in modules:
+        for name, found in vars(module).items():
+            mine = isinstance(found, type) and found.__module__ == module.__name__ and issubclass(found, Proxy)
+            if mine and not name.startswith("_"):
+                yield found
+
+
 SUBJECTS: dict[str, list[type[Suite]]] = {
-    "transport": [transport_subject(double) for double in doubles_transport.DOUBLES],
-    "store": [store_subject(double) for double in doubles_store.DOUBLES],
-    "serializer": [serializer_subject(double) for double in doubles_codec.SERIALIZERS],
-    "signer": [signer_subject(double) for double in doubles_codec.SIGNERS],
+    "transport": [transport_subject(double) for double in doubles(TRANSPORTS)],
+    "store": [store_subject(double) for double in doubles(STORES)],
+    "serializer": [serializer_subject(double) for double in serializers.SERIALIZERS],
+    "signer": [signer_subject(double) for double in signers.SIGNERS],
 }
 """The doubles of each suite."""
 

@@ -24,7 +24,7 @@ from paigeant.testing import (
 from paigeant.testing.kit import Suite, cases, conformance
 from paigeant.testing.rules import RULES
 
-from .doubles_real import REAL
+from .doubles.real import REAL
 from .proxies import ProxyTransport
 from .subjects import transport_subject
 
