@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..envelope.frame import CONTENT_TYPE
 from ..envelope.opening import open_envelope
-from ..errors import BackendError, RevisionConflict, SecurityError
+from ..errors import BackendCorrupt, BackendError, RevisionConflict, SecurityError
 from ..model.events import WorkflowEnded, WorkflowParked
 from ..model.message import Message
 from ..model.store import KEEP, Entry, Write
@@ -47,6 +47,8 @@ class Sweeper:
                 await self.sweep()
             except BackendError as exc:
                 log.warning("the sweeper could not look: %s", exc)
+            except Exception:  # no store may, and a slip of one must not end what heals all others
+                log.exception("the sweeper failed; it goes on")
             await self._env.clock.sleep(self._interval * (0.75 + random.random() / 2))
 
     async def sweep(self) -> int:
@@ -60,7 +62,11 @@ class Sweeper:
         return moved
 
     async def _look_after(self, keys: BranchKeys) -> bool:
-        entry = await self._store.get(keys.cursor)
+        try:
+            entry = await self._store.get(keys.cursor)
+        except BackendCorrupt as exc:
+            log.warning("cursor %s cannot be looked after: %s", keys.cursor, exc)
+            return False
         if entry is None or entry.due is None or entry.due > self._env.now():
             return False
         try:
