@@ -4,7 +4,7 @@
 
 Straight-line code in one process, on the libraries that Paigeant uses: JSON, SHA-256, HMAC and base64 of the records
 and values that travel, and the activity's arguments and result checked by pydantic. No broker, no task, no cursor, no
-lease, no retry, no folding of the itinerary. Records are verified once per process that receives them, as Paigeant does.
+lease, no retry, no folding of the itinerary. Records are verified once per process that receives them, as in Paigeant.
 """
 
 from __future__ import annotations
