@@ -38,23 +38,33 @@ class Served:
         return step
 
 
+async def arrived(bed: Bed, queue: str) -> None:
+    """Wait until one message is ready there."""
+
+    async def there() -> bool:
+        return (await bed.transport.queues(queue))[queue].ready == 1
+
+    await until(there)
+
+
+async def taken(bed: Bed, queue: str) -> Message:
+    """The one message of ``queue``, taken out of it."""
+    (message,) = await bed.transport.peek(queue)
+    await bed.transport.purge(queue)
+    return message
+
+
 async def sample(bed: Bed, queue: str, **options: Any) -> Message:
     """A good message of ``queue``, taken out of it."""
     options.setdefault("security", security())
     served = Served()
     async with bed.dispatcher(**options) as dispatcher:
         await dispatcher.dispatch_workflow(SLIP)
-
-    async def there() -> bool:
-        return (await bed.transport.queues(queue))[queue].ready == 1
-
     if queue != "first":
         earlier = served.activities[: {"second": 1, "third": 2}[queue]]
         async with bed.worker(*earlier, security=options["security"]):
-            await until(there)
-    (message,) = await bed.transport.peek(queue)
-    await bed.transport.purge(queue)
-    return message
+            await arrived(bed, queue)
+    return await taken(bed, queue)
 
 
 async def assert_refused_once(
@@ -124,38 +134,35 @@ async def test_an_unsigned_message_is_refused_by_a_signed_namespace(memory: Bed)
     await assert_refused_once(memory, "first", message, "MissingSignature")
 
 
-async def test_a_forked_history_is_refused(stored: Bed) -> None:
-    """Somebody who holds the key signed two different second hops."""
-    first = await sample(stored, "first")
+async def worked_apart(bed: Bed, step: Any, message: Message, queue: str, successor: str) -> Message:
+    """What a worker makes of a message in a place without a memory."""
+    place = Bed("inmemory", "shared", bed.directory)
+    async with place, place.worker(step, security=security()):
+        await place.transport.publish(Publication(queue, message))
+        await arrived(place, successor)
+        return await taken(place, successor)
+
+
+async def forked(bed: Bed) -> tuple[Message, Message]:
+    """Two different second hops of one workflow, both well signed."""
+    first = await sample(bed, "first")
     results = iter(["one", "another"])
 
     @activity("first")
     async def differs(value: int) -> str:
         return next(results)
 
-    async def commit_once() -> Message:
-        """What a worker makes of ``first``, in a place without a memory."""
-        bed = Bed("inmemory", "shared", stored.directory)
-        async with bed, bed.worker(differs, security=security()):
-            await bed.transport.publish(Publication("first", first))
+    one = await worked_apart(bed, differs, first, "first", "second")
+    return one, await worked_apart(bed, differs, first, "first", "second")
 
-            async def there() -> bool:
-                return (await bed.transport.queues("second"))["second"].ready == 1
 
-            await until(there)
-            (message,) = await bed.transport.peek("second")
-            await bed.transport.purge("second")
-            return message
-
-    ours, forged = await commit_once(), await commit_once()
-    served = Served()
+async def test_a_forked_history_is_refused(stored: Bed) -> None:
+    """Somebody who holds the key signed two different second hops."""
+    ours, forged = await forked(stored)
+    served, recorder = Served(), Recorder()
     await stored.transport.publish(Publication("second", ours))
-    async with stored.worker(*served.activities[1:2], security=security()):
-
-        async def done() -> bool:
-            return (await stored.transport.queues("third"))["third"].ready == 1
-
-        await until(done)
+    async with stored.worker(served.activities[1], security=security()):
+        await arrived(stored, "third")
         # An older position: the history committed since tells it apart only where it is compared.
         await stored.transport.publish(Publication("second", forged))
 
@@ -167,28 +174,13 @@ async def test_a_forked_history_is_refused(stored: Bed) -> None:
     assert served.ran == ["second"]
     message, *_ = await stored.transport.peek("third")  # in separate mode the older one had it sent again
     await stored.transport.purge("third")
-    forged_third = await _forged_third(stored, forged)
+    forged_third = await worked_apart(stored, Served().activities[1], forged, "second", "third")
     assert message.body != forged_third.body
-    recorder = Recorder()
     await stored.transport.publish(Publication("third", forged_third))
     async with stored.worker(*served.activities, security=security(), observers=[recorder]):
         await until(lambda: bool(recorder.of(MessageDeadLettered)))
     assert await stored.dead("third") == ["ForkDetected"]
     assert served.ran == ["second"]
-
-
-async def _forged_third(stored: Bed, second: Message) -> Message:
-    bed = Bed("inmemory", "shared", stored.directory)
-    async with bed, bed.worker(Served().activities[1], security=security()):
-        await bed.transport.publish(Publication("second", second))
-
-        async def there() -> bool:
-            return (await bed.transport.queues("third"))["third"].ready == 1
-
-        await until(there)
-        (message,) = await bed.transport.peek("third")
-        await bed.transport.purge("third")
-        return message
 
 
 @pytest.fixture
