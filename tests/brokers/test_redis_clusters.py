@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from paigeant.errors import BackendUnavailable, ConfigurationError, OutcomeUnknown
+from paigeant.errors import BackendUnavailable, ConfigurationError
 from paigeant.model.message import Message, Publication
 from paigeant.model.store import Write
 from paigeant_redis.dial import Dialer
@@ -19,6 +19,8 @@ from paigeant_redis.settings import RedisSettings
 from paigeant_redis.transport import RedisTransport
 from rig.brokers import RedisServer
 from rig.ports import HOST, free_port
+
+from .redis_kit import repeat
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 PATIENCE = 60.0
@@ -57,16 +59,6 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def repeat(call: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                await call()
-                return
-            except (BackendUnavailable, OutcomeUnknown):
-                await asyncio.sleep(0.1)
-
-
 async def work_through_a_failover(settings: RedisSettings, primary: RedisServer) -> None:
     """Publish and settle all the while; what was acknowledged before the kill had time to reach the replica."""
     async with RedisTransport(settings) as transport, transport.consume(["work"], lease=5.0) as consumer:
@@ -77,8 +69,8 @@ async def work_through_a_failover(settings: RedisSettings, primary: RedisServer)
         await until(lambda: ask(primary, "WAIT", 1, 5000) >= 1)
         primary.kill()
         seen = {held.message.id}
-        await repeat(lambda: transport.publish(Publication("work", Message("m-50", b"body"))))
-        await repeat(lambda: held.settle(writes=[Write("b", b"two")]))
+        await repeat(lambda: transport.publish(Publication("work", Message("m-50", b"body"))), PATIENCE)
+        await repeat(lambda: held.settle(writes=[Write("b", b"two")]), PATIENCE)
         entry = await store.get("a")
         assert entry is not None and entry.value == b"one"
         async with asyncio.timeout(PATIENCE):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import redis.asyncio as bare
 
-from paigeant.abc import Consumer, Delivery
 from paigeant.errors import (
     BackendCorrupt,
     BackendError,
@@ -21,38 +20,18 @@ from paigeant.errors import (
     LeaseLost,
     OutcomeUnknown,
 )
-from paigeant.model.message import Message, Publication
+from paigeant.model.message import Publication
 from paigeant.model.store import ABSENT, Write
 from paigeant_redis.settings import RedisSettings
 from paigeant_redis.transport import RedisTransport
 from rig.brokers import RedisServer
 from rig.proxy import Proxy
 
-PATIENCE = 20.0
+from .redis_kit import PATIENCE, one, publication, repeat
 
 
 def settings(url: str, **more: Any) -> RedisSettings:
     return RedisSettings(url=url, namespace="ns", **{"timeout": 1.0, "connect_timeout": 1.0, **more})
-
-
-def publication(number: int | str, queue: str = "work", **more: Any) -> Publication:
-    return Publication(queue, Message(f"m-{number}", b"body"), **more)
-
-
-async def repeat(call: Callable[[], Awaitable[object]]) -> object:
-    """As the core does: the same call with the same ids until it is answered."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                return await call()
-            except (BackendUnavailable, OutcomeUnknown):
-                await asyncio.sleep(0.05)
-
-
-async def one(consumer: Consumer, within: float = PATIENCE) -> Delivery:
-    async with asyncio.timeout(within):
-        (delivery,) = await consumer.receive(1)
-        return delivery
 
 
 @asynccontextmanager

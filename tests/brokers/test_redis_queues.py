@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import redis.asyncio as bare
 
-from paigeant.abc import Consumer, Delivery
 from paigeant.errors import ConfigurationError, LeaseLost, MessageTooLarge
 from paigeant.model.message import Message, Publication
 from paigeant.model.store import KEEP, Write
@@ -18,27 +17,12 @@ from paigeant_redis.settings import RedisSettings
 from paigeant_redis.transport import RedisTransport
 from rig.brokers import RedisServer
 
-PATIENCE = 20.0
+from .redis_kit import PATIENCE, one, publication
 
 
 @pytest.fixture
-def namespace() -> str:
-    return f"t-{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-def settings(redis_server: Any, namespace: str) -> RedisSettings:
-    return RedisSettings(url=redis_server.url, namespace=namespace)
-
-
-def publication(number: int | str, queue: str = "work", **more: Any) -> Publication:
-    return Publication(queue, Message(f"m-{number}", b"body", {"k": "v"}), **more)
-
-
-async def one(consumer: Consumer) -> Delivery:
-    async with asyncio.timeout(PATIENCE):
-        (delivery,) = await consumer.receive(1)
-        return delivery
+def settings(redis_server: Any) -> RedisSettings:
+    return RedisSettings(url=redis_server.url, namespace=f"t-{uuid.uuid4().hex[:12]}")
 
 
 async def keys_of(settings: RedisSettings) -> set[str]:

@@ -14,7 +14,6 @@ import redis.asyncio as bare
 import paigeant_redis.layout as layout
 import paigeant_redis.watches as watches_module
 from paigeant.errors import BackendError, ConfigurationError
-from paigeant.model.message import Message, Publication
 from paigeant.model.store import ABSENT, Write
 from paigeant_redis.dial import Dialer
 from paigeant_redis.layout import read_message
@@ -23,21 +22,12 @@ from paigeant_redis.transport import RedisTransport
 from rig.brokers import RedisServer
 from rig.ports import free_port
 
-PATIENCE = 20.0
+from .redis_kit import PATIENCE, publication
 
 
 @pytest.fixture
-def namespace() -> str:
-    return f"t-{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-def settings(redis_server: Any, namespace: str) -> RedisSettings:
-    return RedisSettings(url=redis_server.url, namespace=namespace)
-
-
-def publication(number: int | str, queue: str = "work", **more: Any) -> Publication:
-    return Publication(queue, Message(f"m-{number}", b"body"), **more)
+def settings(redis_server: Any) -> RedisSettings:
+    return RedisSettings(url=redis_server.url, namespace=f"t-{uuid.uuid4().hex[:12]}")
 
 
 async def test_watchers_hear_at_once_after_all_others_have_left(
