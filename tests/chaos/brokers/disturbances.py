@@ -28,9 +28,10 @@ async def nothing(storm: Storm) -> None:
 
 
 async def kills(storm: Storm) -> None:
-    """``kill -9`` a worker in the middle of a step, every second."""
+    """``kill -9`` a worker in the middle of a step, every second, more or less: at a fixed beat, what a killed worker
+    held would come back with its lease just in time for another strike, and again, until it counts as poison."""
     for _ in range(storm.report.strikes):
-        struck = time.monotonic()
+        struck = time.monotonic() + storm.chance.uniform(-0.4, 0.4)
         async with storm.dispatching():
             storm.fleet.kill(await storm.victim())
         await asyncio.sleep(max(0.0, struck + EVERY - time.monotonic()))

@@ -176,7 +176,11 @@ class Storm:
     async def _all_ended(self) -> None:
         _, missing = await asyncio.wait(self._outcomes.values(), timeout=PATIENCE)
         open_ones = [workflow for workflow, task in self._outcomes.items() if task in missing]
-        assert not missing, f"{len(missing)} workflows have not ended: {open_ones[:5]}; {await self._state()}"
+        where = [await self._where(workflow) for workflow in open_ones[:5]]
+        assert not missing, f"{len(missing)} workflows have not ended: {where}; {await self._state()}"
+
+    async def _where(self, workflow: str) -> str:
+        return str(await self._client.status(workflow)) if self.stored else workflow
 
     async def _check_outcomes(self) -> None:
         self.ledger.read()
