@@ -14,6 +14,7 @@ import aio_pika
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from brokers.rabbit import LEASE, bare_channel, is_empty, one, patiently, publication, received, settings
 from paigeant.abc import Delivery
@@ -78,9 +79,9 @@ async def test_a_hostile_message_is_received_given_back_and_refused(rabbit_serve
         await (await one(consumer)).release()
         delivery = await one(consumer)
         added = {**delivery.message.headers, "error": "e" * 1000}
-        await delivery.settle(Publication("work.dead", delivery.message._replace(headers=added)))
+        await delivery.settle(Publication("work.dead", replace(delivery.message, headers=added)))
         [dead] = await transport.peek("work.dead")
-        assert dead == delivery.message._replace(headers=added)
+        assert dead == replace(delivery.message, headers=added)
 
 
 @pytest.mark.parametrize("head", HOSTILE.values(), ids=HOSTILE)
@@ -112,7 +113,7 @@ async def test_headers_that_could_not_be_passed_on_are_refused(rabbit_server: An
         async with transport.consume(["work"], lease=LEASE) as consumer:
             delivery = await one(consumer)
             added = {**delivery.message.headers, "error": "e" * 1000}
-            await delivery.settle(Publication("dead", delivery.message._replace(headers=added)))
+            await delivery.settle(Publication("dead", replace(delivery.message, headers=added)))
         assert len((await transport.peek("dead"))[0].headers["error"]) == 1000
 
 

@@ -23,7 +23,8 @@ class Report:
     """One storm.
 
     :param repeated: bodies that ran although that step of that workflow had run before.
-    :param ended_again: workflows that ended more than once: only without a store.
+    :param ended_again: workflows whose end was told more than once: without a store they ended more than once, with one
+        it is the same fact again, under the same id.
     :param dispatched_again: dispatches that were repeated with the same id, as their outcome was unknown.
     :param elections: quorum queues that had to be told to elect a leader after the broker came back.
     :param asked_again: questions for an outcome that were repeated, as the backend did not answer.

@@ -6,6 +6,8 @@ import fnmatch
 from contextlib import suppress
 from typing import Any, ClassVar
 
+from msgspec.structs import replace
+
 from paigeant.errors import ConfigurationError, RevisionConflict
 from paigeant.model.store import ANY, Entry, Expected, Write, check_key
 
@@ -44,10 +46,10 @@ class TakesAnyKey(ProxyStore):
 class FoldsCase(ProxyStore):
     async def get(self, key: str) -> Entry | None:
         entry = await self.inner.get(key.lower())
-        return entry and entry._replace(key=key)
+        return entry and replace(entry, key=key)
 
     async def write(self, write: Write) -> int:
-        return await super().write(write._replace(key=write.key.lower()))
+        return await super().write(replace(write, key=write.key.lower()))
 
 
 class SharesNamespaces(shared.SharesNamespaces, ProxyStore):
@@ -79,7 +81,7 @@ class ScansWithoutOrder(ProxyStore):
 
 class ScansKeysOnly(ProxyStore):
     async def scan(self, prefix: str, *, after: str = "", limit: int = 100) -> list[Entry]:
-        return [e._replace(value=b"") for e in await self.inner.scan(prefix, after=after, limit=limit)]
+        return [replace(e, value=b"") for e in await self.inner.scan(prefix, after=after, limit=limit)]
 
 
 class ScansWhatIsGone(ProxyStore):

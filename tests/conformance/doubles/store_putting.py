@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, ClassVar
 
+from msgspec.structs import replace
+
 from paigeant.errors import RevisionConflict
 from paigeant.model.store import ABSENT, ANY, KEEP, Entry, Expected, Write
 
@@ -13,14 +15,14 @@ from ..proxies import ProxyStore
 
 class IgnoresExpected(ProxyStore):
     async def write(self, write: Write) -> int:
-        return await super().write(write._replace(expected=ANY))
+        return await super().write(replace(write, expected=ANY))
 
 
 class IgnoresAbsent(ProxyStore):
     """Takes ABSENT for ANY."""
 
     async def write(self, write: Write) -> int:
-        return await super().write(write._replace(expected=ANY) if write.expected is ABSENT else write)
+        return await super().write(replace(write, expected=ANY) if write.expected is ABSENT else write)
 
 
 class ChecksThenWrites(ProxyStore):
@@ -34,7 +36,7 @@ class ChecksThenWrites(ProxyStore):
             if found != (None if expected is ABSENT else expected):
                 raise RevisionConflict(key, expected=expected, found=found)
         await asyncio.sleep(0)
-        return await super().write(write._replace(expected=ANY))
+        return await super().write(replace(write, expected=ANY))
 
 
 class TellsNoRevision(ProxyStore):
@@ -51,11 +53,11 @@ class TearsPuts(ProxyStore):
     """Writes the value, then its due time; a cancellation fits between."""
 
     async def write(self, write: Write) -> int:
-        revision = await super().write(write._replace(due=None))
+        revision = await super().write(replace(write, due=None))
         await asyncio.sleep(0)
         if write.due is None:
             return revision
-        return await super().write(write._replace(value=KEEP, expected=revision))
+        return await super().write(replace(write, value=KEEP, expected=revision))
 
 
 class RepeatsCancelledPuts(ProxyStore):
@@ -80,14 +82,14 @@ class KeepClearsTheValue(ProxyStore):
     async def write(self, write: Write) -> int:
         if write.value is KEEP:
             await self.inner.put(write.key, KEEP, expected=write.expected)
-            write = write._replace(value=b"", expected=ANY)
+            write = replace(write, value=b"", expected=ANY)
         return await super().write(write)
 
 
 class KeepMakesAnEntry(ProxyStore):
     async def write(self, write: Write) -> int:
         if write.value is KEEP and await self.inner.get(write.key) is None:
-            write = write._replace(value=b"")
+            write = replace(write, value=b"")
         return await super().write(write)
 
 
@@ -96,7 +98,7 @@ class KeepKeepsTheDue(ProxyStore):
 
     async def write(self, write: Write) -> int:
         if write.value is KEEP and (entry := await self.inner.get(write.key)):
-            write = write._replace(due=entry.due)
+            write = replace(write, due=entry.due)
         return await super().write(write)
 
 
@@ -106,7 +108,7 @@ class KeepsTheOldDue(ProxyStore):
     async def write(self, write: Write) -> int:
         entry = await self.inner.get(write.key)
         if entry and write.due is None:
-            write = write._replace(due=entry.due)
+            write = replace(write, due=entry.due)
         return await super().write(write)
 
 
@@ -122,24 +124,24 @@ class KeepsTheOldTtl(ProxyStore):
         if write.ttl is not None:
             self.ends.setdefault(write.key, now + write.ttl)
         end = self.ends.get(write.key)
-        return await super().write(write._replace(ttl=None if end is None else end - now))
+        return await super().write(replace(write, ttl=None if end is None else end - now))
 
 
 class NeverExpires(ProxyStore):
     async def write(self, write: Write) -> int:
-        return await super().write(write._replace(ttl=None))
+        return await super().write(replace(write, ttl=None))
 
 
 class ExpiresEarly(ProxyStore):
     async def write(self, write: Write) -> int:
-        return await super().write(write._replace(ttl=write.ttl and write.ttl / 2))
+        return await super().write(replace(write, ttl=write.ttl and write.ttl / 2))
 
 
 class ChangesValues(ProxyStore):
     """Strips what it takes for white space."""
 
     async def write(self, write: Write) -> int:
-        return await super().write(write if write.value is KEEP else write._replace(value=write.value.strip()))
+        return await super().write(write if write.value is KEEP else replace(write, value=write.value.strip()))
 
 
 class ReturnsViews(ProxyStore):
@@ -147,7 +149,7 @@ class ReturnsViews(ProxyStore):
 
     async def get(self, key: str) -> Entry | None:
         entry = await super().get(key)
-        return entry and entry._replace(value=memoryview(entry.value))  # type: ignore[arg-type]
+        return entry and replace(entry, value=memoryview(entry.value))  # type: ignore[arg-type]
 
 
 class ReusesRevisions(ProxyStore):
@@ -166,7 +168,7 @@ class ReusesRevisions(ProxyStore):
     async def write(self, write: Write) -> int:
         seen = self._seen(write.key)
         try:
-            real = await super().write(write._replace(expected=self._real(write.key, write.expected)))
+            real = await super().write(replace(write, expected=self._real(write.key, write.expected)))
         except RevisionConflict as exc:
             raise RevisionConflict(write.key, found=exc.found and seen[exc.found]) from exc
         seen[real] = max(seen.values(), default=0) + 1
@@ -177,7 +179,7 @@ class ReusesRevisions(ProxyStore):
         self._seen(key).clear()
 
     def _own(self, entry: Entry) -> Entry:
-        return entry._replace(revision=self._seen(entry.key).get(entry.revision, entry.revision))
+        return replace(entry, revision=self._seen(entry.key).get(entry.revision, entry.revision))
 
     async def get(self, key: str) -> Entry | None:
         entry = await self.inner.get(key)

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from msgspec import structs
+
 from paigeant.abc import Consumer, Delivery, StateStore
 from paigeant.builtin.inmemory.store import InMemoryStore
 from paigeant.builtin.inmemory.transport import InMemoryTransport
@@ -129,7 +131,7 @@ class AllowsTwoOwners(ProxyTransport):
 
     async def settle(self, delivery: Delivery, publications: Sequence[Publication], writes: Sequence[Write]) -> None:
         await asyncio.sleep(0)
-        await delivery.settle(*publications, writes=[w._replace(expected=ANY) for w in writes])
+        await delivery.settle(*publications, writes=[structs.replace(w, expected=ANY) for w in writes])
 
 
 class Modest(ProxyTransport):

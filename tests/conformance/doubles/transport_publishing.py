@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from msgspec import structs
+
 from paigeant.abc import Consumer, Delivery
 from paigeant.errors import ConfigurationError, MessageTooLarge
 from paigeant.model.message import Message, Publication
@@ -60,10 +62,10 @@ class SendsLater(ProxyTransport):
 
 class IgnoresDelay(ProxyTransport):
     async def publish(self, *publications: Publication, writes: Sequence[Write] = ()) -> None:
-        await self.inner.publish(*(p._replace(delay=0) for p in publications), writes=writes)
+        await self.inner.publish(*(structs.replace(p, delay=0) for p in publications), writes=writes)
 
     async def settle(self, delivery: Delivery, publications: Sequence[Publication], writes: Sequence[Write]) -> None:
-        await delivery.settle(*(p._replace(delay=0) for p in publications), writes=writes)
+        await delivery.settle(*(structs.replace(p, delay=0) for p in publications), writes=writes)
 
 
 class ForgetsDelayed(ProxyTransport):
@@ -81,7 +83,7 @@ class DelaysEverything(ProxyTransport):
 
     async def publish(self, *publications: Publication, writes: Sequence[Write] = ()) -> None:
         self.latest = max([self.latest, *(p.delay for p in publications)])
-        await self.inner.publish(*(p._replace(delay=self.latest) for p in publications), writes=writes)
+        await self.inner.publish(*(structs.replace(p, delay=self.latest) for p in publications), writes=writes)
 
 
 class WritesApart(ProxyTransport):
@@ -182,7 +184,7 @@ class MixesQueues(ProxyTransport):
     """Writes ``.`` as ``-``."""
 
     async def publish(self, *publications: Publication, writes: Sequence[Write] = ()) -> None:
-        renamed = (p._replace(queue=p.queue.replace(".", "-")) for p in publications)
+        renamed = (structs.replace(p, queue=p.queue.replace(".", "-")) for p in publications)
         await self.inner.publish(*renamed, writes=writes)
 
 

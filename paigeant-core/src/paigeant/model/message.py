@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class Message(NamedTuple):
+class Message(Struct, frozen=True):
     """The transport-level unit. A transport knows nothing else.
 
     :param id: unique per deliberate send; a repeat of an uncertain publish reuses it.
@@ -23,7 +25,7 @@ class Message(NamedTuple):
     headers: Mapping[str, str] = _NONE
 
 
-class Publication(NamedTuple):
+class Publication(Struct, frozen=True):
     """A message on its way to a queue.
 
     :param delay: seconds before it becomes ready; at most ``Capabilities.max_delay``.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct
 
 from ..errors import ConfigurationError
 
@@ -34,7 +36,7 @@ KEEP: Final = Keep.KEEP
 Expected: TypeAlias = int | Literal[Expect.ANY, Expect.ABSENT]
 
 
-class Entry(NamedTuple):
+class Entry(Struct, frozen=True):
     """One stored value.
 
     :param revision: rises with every write of the key and is never reused, not even after delete.
@@ -47,7 +49,7 @@ class Entry(NamedTuple):
     due: float | None = None
 
 
-class Write(NamedTuple):
+class Write(Struct, frozen=True):
     """A put that takes effect together with a publish or settle, or not at all.
 
     :param value: the new value, or ``KEEP``.
