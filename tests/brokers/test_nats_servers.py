@@ -15,8 +15,9 @@ from nats.aio.client import Client
 from nats.js.api import StreamConfig
 from pydantic import SecretStr
 
-from paigeant.errors import BackendError, BackendUnavailable, ConfigurationError
+from paigeant.errors import BackendError, BackendUnavailable, ConfigurationError, OutcomeUnknown
 from paigeant.model.message import Message, Publication
+from paigeant_nats.api import Api
 from paigeant_nats.settings import NatsSettings
 from paigeant_nats.transport import NatsTransport
 from rig.brokers import NatsServer
@@ -221,3 +222,23 @@ async def test_an_account_that_is_full_loses_nothing_and_goes_on(tmp_path: Path)
             assert await connected.purge("work") == stored
             await connected.publish(work(1))
             await store.put("a", b"two")
+
+
+async def test_a_stream_that_is_slow_to_be_made_is_asked_for_again(
+    nats_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a cluster that elects its leader for longer than an answer may take."""
+    call, slow = Api.call, ["_queues", "_state"]
+
+    async def unanswered(self: Any, subject: str, *args: Any, **options: Any) -> Any:
+        answer = await call(self, subject, *args, **options)
+        for name in [name for name in slow if subject.startswith("STREAM.CREATE") and subject.endswith(name)]:
+            slow.remove(name)
+            raise OutcomeUnknown("no answer")
+        return answer
+
+    monkeypatch.setattr(Api, "call", unanswered)
+    async with transport(nats_server.url) as connected:
+        await connected.publish(work(1))
+        await connected.state_store().put("a", b"")  # type: ignore[union-attr]
+    assert "_queues" not in slow

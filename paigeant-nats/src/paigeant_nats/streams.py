@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from paigeant.errors import ConfigurationError
+from paigeant.errors import ConfigurationError, OutcomeUnknown
 
 from .api import SECOND, Api
 from .errors import STREAM_NAME_IN_USE, Refusal
 from .names import Names
 from .settings import NatsSettings
 
+_log = logging.getLogger("paigeant.nats")
 Version = tuple[int, int, int]
 
 OLDEST: Version = (2, 9, 0)
@@ -92,8 +94,19 @@ def _common(settings: NatsSettings, version: Version) -> dict[str, Any]:
 async def ensure_stream(api: Api, wanted: dict[str, Any], settings: NatsSettings) -> Features:
     """Make the stream, or see that the one there will do; switch on what it lacks and the server has.
 
+    A cluster may take longer to elect the leader of a new stream than an answer may take: asking once more for
+    the same changes nothing.
+
     :raises ConfigurationError: it was made with settings that would lose or mix up messages.
     """
+    try:
+        return await _ensure_stream(api, wanted, settings)
+    except OutcomeUnknown as exc:
+        _log.info("stream %s: %s; asking again", wanted["name"], exc)
+        return await _ensure_stream(api, wanted, settings)
+
+
+async def _ensure_stream(api: Api, wanted: dict[str, Any], settings: NatsSettings) -> Features:
     name = wanted["name"]
     found = await api.find(f"STREAM.INFO.{name}")
     if found is None:

@@ -72,7 +72,8 @@ class Storm:
     @asynccontextmanager
     async def _driver(self) -> AsyncIterator[Transport]:
         async with AsyncExitStack() as stack:
-            transport = await stack.enter_async_context(get_transport())
+            transport = await self._connected()
+            stack.push_async_callback(transport.disconnect)
             self._dispatcher = await stack.enter_async_context(WorkflowDispatcher(transport))
             self._client = await stack.enter_async_context(WorkflowClient(transport))
             try:
@@ -81,6 +82,18 @@ class Storm:
                 for task in self._outcomes.values():
                     task.cancel()
                 await asyncio.gather(*self._outcomes.values(), return_exceptions=True)
+
+    async def _connected(self) -> Transport:
+        """A new cluster may still be electing: who finds it so asks again."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                transport = get_transport()
+                try:
+                    await transport.connect()
+                    return transport
+                except TROUBLE:
+                    self.report.asked_again += 1
+                    await asyncio.sleep(self.chance.uniform(0.05, 0.3))
 
     def close(self) -> None:
         """Leave nothing behind, whatever happened."""
