@@ -26,6 +26,8 @@ from .report import PROOF, save
 MESSAGES = 200_000 if PROOF else 4_000
 WORKFLOWS = 5_000 if PROOF else 60
 CONCURRENCY = 100
+DEDUP_WINDOW = "5"
+"""Seconds for which nats-server remembers every message id, in memory: short enough to see past it."""
 PARTS = 5
 """Memory is looked at after each fifth; the first is for warming up."""
 MIB = 1024
@@ -94,7 +96,8 @@ async def settle(consumer: Consumer, count: int) -> None:
 @pytest.mark.parametrize("broker", BROKERS)
 async def test_messages(broker: str, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     server = servers(broker)
-    for variable, value in (server.environment | {"PAIGEANT_NAMESPACE": f"soak-{secrets.token_hex(4)}"}).items():
+    more = {"PAIGEANT_NAMESPACE": f"soak-{secrets.token_hex(4)}", "PAIGEANT_NATS_DEDUP_WINDOW": DEDUP_WINDOW}
+    for variable, value in (server.environment | more).items():
         monkeypatch.setenv(variable, value)
     ours, theirs, left = list[int](), list[int](), list[int]()
     async with get_transport() as transport, transport.consume(["soak"], lease=30.0) as consumer:
