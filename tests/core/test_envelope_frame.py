@@ -15,6 +15,7 @@ from paigeant.envelope import (
     Record,
     Signature,
     b64url,
+    read_claims,
     read_envelope,
     sha,
     unb64url,
@@ -27,7 +28,7 @@ from paigeant.errors import (
     SerializationError,
     UnsupportedVersion,
 )
-from paigeant.model.records import ValueRef
+from paigeant.model.records import Item, Revision, StepPolicy, ValueRef
 
 from .records_kit import LIMIT, Json
 
@@ -171,3 +172,19 @@ def test_a_serializer_whose_media_type_no_record_can_carry_is_refused(media_type
     codec.media_type = media_type
     with pytest.raises(ConfigurationError, match="must match"):
         Codecs([codec])
+
+
+@pytest.mark.parametrize(
+    ("model", "claims"),
+    [
+        (ValueRef, {"h": "/" * 43, "n": 1, "mt": "application/json"}),
+        (ValueRef, {"h": "a" * 42 + "\n", "n": 1, "mt": "application/json"}),
+        (StepPolicy, {"pivot": False}),
+        (Revision, {"n": 1, "tail": [], "why": "x", "end": False}),
+        (Item, {}),
+        (Item, {"delay": {"id": "d"}, "wait": {"id": "w", "signal": "s"}}),
+    ],
+)
+def test_claims_outside_of_their_grammar_are_refused(model: Any, claims: dict[str, Any]) -> None:
+    with pytest.raises(EnvelopeFormatError):
+        read_claims(json.dumps(claims, separators=(",", ":")).encode(), model)

@@ -23,9 +23,7 @@ async def apart(work: Coroutine[Any, Any, T], undo: Callable[[T], Awaitable[None
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        current = asyncio.current_task()
-        if task.cancelled() and current is not None and not current.cancelling():
-            raise ConnectionError("the connection was closed meanwhile") from None
+        _check_connected(task)
         await cancel(task)
         if undo is not None and not task.cancelled() and task.exception() is None:
             await undo(task.result())
@@ -48,10 +46,15 @@ async def aside(work: Coroutine[Any, Any, T], running: set[asyncio.Task[Any]]) -
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        current = asyncio.current_task()
-        if task.cancelled() and current is not None and not current.cancelling():
-            raise ConnectionError("the connection was closed meanwhile") from None
+        _check_connected(task)
         raise
+
+
+def _check_connected(task: asyncio.Task[Any]) -> None:
+    """:raises ConnectionError: the library cancelled ``task``, and nobody us."""
+    current = asyncio.current_task()
+    if task.cancelled() and current is not None and not current.cancelling():
+        raise ConnectionError("the connection was closed meanwhile") from None
 
 
 def _seen(task: asyncio.Task[Any]) -> None:

@@ -20,7 +20,7 @@ from .names import CORRELATION_ID, NAME, NAMESPACE
 
 MEDIA_TYPE = re.compile(r"[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}")
 
-Digest: TypeAlias = Annotated[str, Meta(min_length=43, max_length=43)]
+Digest: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{43}\Z")]
 WorkflowId: TypeAlias = Annotated[str, Meta(pattern=rf"\A{CORRELATION_ID}\Z")]
 Namespace: TypeAlias = Annotated[str, Meta(pattern=rf"\A{NAMESPACE}\Z")]
 Name: TypeAlias = Annotated[str, Meta(pattern=rf"\A{NAME}\Z")]
@@ -41,6 +41,12 @@ class Claims(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 
     Types are checked when claims are read, not when they are made: see ``read_claims`` and ``write_claims``.
     """
+
+
+def _true_or_absent(flag: bool | None) -> None:
+    """There is one way to say no: to leave it out."""
+    if flag is False:
+        raise ValueError("a flag is true or absent")
 
 
 class ValueRef(Claims, frozen=True, kw_only=True):
@@ -69,6 +75,9 @@ class StepPolicy(Claims, frozen=True, kw_only=True):
     exhausted: Literal["compensate", "park"] | None = None
     pivot: bool | None = None
 
+    def __post_init__(self) -> None:
+        _true_or_absent(self.pivot)
+
 
 class Step(Claims, frozen=True, kw_only=True):
     """One activity of the itinerary.
@@ -88,6 +97,9 @@ class Step(Claims, frozen=True, kw_only=True):
     scope: tuple[Text, ...] | None = None
     pin: bool | None = None
     comp: Literal["halt", "continue", "park"] | None = None
+
+    def __post_init__(self) -> None:
+        _true_or_absent(self.pin)
 
 
 class Each(Claims, frozen=True, kw_only=True):
@@ -140,6 +152,9 @@ class Child(Claims, frozen=True, kw_only=True):
     items: tuple[Item, ...]
     vars: dict[Key, ValueRef] | None = None
     detached: bool | None = None
+
+    def __post_init__(self) -> None:
+        _true_or_absent(self.detached)
 
 
 class Item(Claims, frozen=True, kw_only=True):
@@ -227,6 +242,9 @@ class Revision(Claims, frozen=True, kw_only=True):
     tail: tuple[Item, ...]
     why: Text
     end: bool | None = None
+
+    def __post_init__(self) -> None:
+        _true_or_absent(self.end)
 
 
 class ForkClaim(Claims, frozen=True, kw_only=True):
