@@ -22,8 +22,8 @@ from .wire import Wire
 _log = logging.getLogger("paigeant.redis")
 LOOK: Final = 1.0
 """Seconds after which a consumer looks by itself, should no bell have rung."""
-_MOST: Final = 1000
-"""Most messages of one claim."""
+_MOST: Final = 32
+"""Most messages of one claim: while one portion is being worked on, the next is claimed and the last is settled."""
 _PAUSES: Final = 0.05, 2.0
 """Seconds between attempts while the server is away: the first and the longest."""
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class Message(Struct, frozen=True):
+class Message(Struct, frozen=True, gc=False):
     """The transport-level unit. A transport knows nothing else.
 
     :param id: unique per deliberate send; a repeat of an uncertain publish reuses it.
@@ -25,7 +25,7 @@ class Message(Struct, frozen=True):
     headers: Mapping[str, str] = _NONE
 
 
-class Publication(Struct, frozen=True):
+class Publication(Struct, frozen=True, gc=False):
     """A message on its way to a queue.
 
     :param delay: seconds before it becomes ready; at most ``Capabilities.max_delay``.

@@ -36,7 +36,7 @@ Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Positive: TypeAlias = Annotated[int, Meta(ge=1, le=2**53 - 1)]
 
 
-class Claims(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Claims(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """Base of every claims object: exact members, exact types, immutable.
 
     Types are checked when claims are read, not when they are made: see ``read_claims`` and ``write_claims``.

@@ -36,7 +36,7 @@ KEEP: Final = Keep.KEEP
 Expected: TypeAlias = int | Literal[Expect.ANY, Expect.ABSENT]
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """One stored value.
 
     :param revision: rises with every write of the key and is never reused, not even after delete.
@@ -49,7 +49,7 @@ class Entry(Struct, frozen=True):
     due: float | None = None
 
 
-class Write(Struct, frozen=True):
+class Write(Struct, frozen=True, gc=False):
     """A put that takes effect together with a publish or settle, or not at all.
 
     :param value: the new value, or ``KEEP``.

@@ -23,7 +23,7 @@ class State(StrEnum):
     ENDED = "E"
 
 
-class Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=FORMAT):
+class Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=FORMAT, gc=False):
     """Where a branch stands. Every change of it is one compare-and-set.
 
     :param seq: the hop to run next.
