@@ -11,6 +11,8 @@ from paigeant import ActivitySpec, activity
 from paigeant.builtin.hs256.keys import Hs256Key
 from paigeant.envelope import Security, b64url
 from paigeant.errors import SignerUnavailable
+from paigeant.runtime import reception
+from paigeant.state.transitions import MAX_CRASHES
 
 from ..support import Bed
 
@@ -52,17 +54,19 @@ async def echo() -> int:
     return 1
 
 
-async def test_a_verifier_out_of_reach_leaves_the_message_to_its_lease(
-    stored: Bed, caplog: pytest.LogCaptureFixture
+async def test_a_verifier_out_of_reach_costs_nothing_but_time(
+    stored: Bed, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """However long: that nothing could be judged is neither a refusal nor a crash."""
+    monkeypatch.setattr(reception, "ODD_DELAY", 0.05)
     caplog.set_level(logging.WARNING)
     async with stored.dispatcher(security=of(Vault())) as dispatcher:
         workflow = await dispatcher.dispatch_workflow([ActivitySpec("echo")])
-    away = Vault(outages=1)
-    async with stored.worker(echo, security=of(away), lease=0.5), stored.client(security=of(Vault())) as client:
+    away = Vault(outages=2 * MAX_CRASHES)
+    async with stored.worker(echo, security=of(away), lease=60), stored.client(security=of(Vault())) as client:
         assert (await client.result(workflow, timeout=30)).results == {"echo": 1}
     assert away.outages == 0
-    assert "was left to its lease: vault-1 is not reached" in caplog.text
+    assert "is tried again in 0.05 s: vault-1 is not reached" in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert await stored.dead("echo") == []
 

@@ -27,7 +27,7 @@ class Verifier(Protocol):
 
     * **G04** ``verify`` is ``False`` for every other input, signature or length, and never raises for them. Where
       it cannot tell (its key is out of reach), it raises ``SignerUnavailable`` or ``BackendUnavailable``, never
-      ``False``: the message is then left to its lease, not refused.
+      ``False``: the message is then tried again later, not refused.
     * **G05** One ``kid`` is one key, one ``alg`` and one ``principal``.
     """
 

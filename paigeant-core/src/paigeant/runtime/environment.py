@@ -30,6 +30,8 @@ Mode: TypeAlias = Literal["shared", "separate", "none"]
 log = logging.getLogger("paigeant.runtime")
 
 NO_STORE = "none"
+HELD = 1.0
+"""Seconds that a message is held before it goes round again, where the broker cannot delay it."""
 PAIRING = (
     "set PAIGEANT_STATE_STORE: sqlite serves one machine, redis://HOST:6379 or nats://HOST:4222 serve any number "
     '(pip install "paigeant[redis]" or "paigeant[nats]"); or set it to none, if it is meant so'
@@ -78,11 +80,20 @@ class Environment:
         """
         return await open_envelope(message, self.security, now=self.now(), limit=self.max_body, allow_expired=True)
 
-    def later(self, queue: str, message: Message, delay: float) -> Publication:
+    async def later(self, queue: str, message: Message, delay: float) -> Publication:
         """A copy for later, under an id of its own: no deduplication window may take it for the original."""
-        longest = self.transport.capabilities.max_delay
         copy = Message(digest_of("again", message.id, os.urandom(8).hex()), message.body, message.headers)
-        return Publication(queue, copy, delay if longest is None else min(delay, longest))
+        return Publication(queue, copy, await self.hold(delay))
+
+    async def hold(self, delay: float) -> float:
+        """What of a delay the broker can do. Where that is next to nothing the message is held here first, or
+        it would go round and round."""
+        longest = self.transport.capabilities.max_delay
+        if longest is None:
+            return delay
+        if longest < HELD:
+            await self.clock.sleep(min(delay, HELD))
+        return min(delay, longest)
 
 
 class Session:

@@ -11,14 +11,14 @@ from ..errors import (
     BackendError,
     LeaseLost,
     MessageTooLarge,
+    PaigeantError,
     RevisionNotAuthorized,
     SerializationError,
-    SignerUnavailable,
 )
 from ..routing.advance import Commit as Sealable
 from ..routing.advance import Failed, Retry, Succeeded, advance
 from .execution import Execution, Host
-from .reception import Reception
+from .reception import ODD_DELAY, Reception
 from .sealing import HOP_BYTES, Sealer
 from .telling import Telling
 
@@ -67,9 +67,19 @@ class HopRunner:
                 await self._own(claim)
         except LeaseLost as exc:
             log.info("a hop was taken over by another worker: %s", exc)
-        except (BackendError, SignerUnavailable) as exc:
-            # Nothing was settled: the lease ends and the message comes back.
-            log.warning("a delivery of queue %r was left to its lease: %s", delivery.queue, exc)
+        except PaigeantError as exc:
+            log.error("a delivery of queue %r is given back: %s", delivery.queue, exc)
+            await self._let_go(delivery)
+        except Exception:
+            log.exception("a delivery of queue %r failed; it is given back", delivery.queue)
+            await self._let_go(delivery)
+
+    async def _let_go(self, delivery: Delivery) -> None:
+        """Not left to its lease: some brokers know no other than that of the connection."""
+        try:
+            await delivery.release(await self._env.hold(ODD_DELAY))
+        except PaigeantError as exc:
+            log.info("a delivery of queue %r could not be given back: %s", delivery.queue, exc)
 
     async def _own(self, claim: Claim) -> None:
         task = claim.task = asyncio.current_task()
@@ -86,7 +96,8 @@ class HopRunner:
             self._heartbeat.remove(claim)
 
     async def _run(self, claim: Claim) -> None:
-        await self._throttle.wait(claim.next.step.act)
+        if put_off := await self._throttle.admit(claim.next.step.act):
+            return await self._protocol.retry(claim, put_off, counted=False)
         execution = Execution(self._env, self._host, claim)
         started = self._env.now()
         await self._telling.started(claim)
@@ -97,6 +108,7 @@ class HopRunner:
         except (RevisionNotAuthorized, MessageTooLarge, SerializationError) as exc:
             # What the activity asked for cannot be: that is its fault, and no attempt can mend it.
             await self._refuse(claim, execution, execution.refuse(result, exc), started)
+        return None
 
     async def _take_effect(
         self, claim: Claim, execution: Execution, result: Succeeded | Failed, started: float

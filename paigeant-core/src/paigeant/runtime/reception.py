@@ -8,7 +8,17 @@ from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from ..envelope.opening import Opened, open_envelope
-from ..errors import AudienceMismatch, Expired, ItineraryError, NotYetValid, SecurityError, UnknownKey
+from ..errors import (
+    AudienceMismatch,
+    BackendCorrupt,
+    BackendUnavailable,
+    Expired,
+    ItineraryError,
+    NotYetValid,
+    SecurityError,
+    SignerUnavailable,
+    UnknownKey,
+)
 from ..model.message import Publication
 from ..model.names import dead_letter_queue
 from ..state.ids import BranchKeys
@@ -48,6 +58,10 @@ class Reception:
             return None if opened is None else await self._claim(delivery, opened)
         except SecurityError as exc:
             await self._refuse(delivery, exc)
+        except (SignerUnavailable, BackendUnavailable, BackendCorrupt) as exc:
+            # Not its fault. Left to its lease it would count as a crash, or be held as long as the connection.
+            log.warning("a message of queue %r is tried again in %g s: %s", delivery.queue, ODD_DELAY, exc)
+            await self._later(delivery, ODD_DELAY)
         return None
 
     async def _open_patiently(self, delivery: Delivery) -> Opened | None:
@@ -104,7 +118,7 @@ class Reception:
 
     async def _later(self, delivery: Delivery, delay: float) -> None:
         """Back into the queue as it is, after a while. A new message, so that its deliveries start anew."""
-        again = self._env.later(delivery.queue, delivery.message, delay)
+        again = await self._env.later(delivery.queue, delivery.message, delay)
         await patiently(lambda: delivery.settle(again), self._env.clock, "settling a delivery")
 
     def _may_heal(self, delivery: Delivery) -> bool:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ..abc import Clock, Observer, StateStore, Transport
 from ..errors import BackendClosed, BackendCorrupt, BackendError, ConfigurationError
 from .activity import Activity
+from .background import Background
 from .environment import Environment, Session
 from .execution import Host, Middleware
 from .heartbeat import Heartbeat
@@ -80,7 +81,7 @@ class Worker:
         self._concurrency, self._lease, self._grace = concurrency, lease, grace
         self._running: asyncio.Task[None] | None = None
         self._stop: asyncio.Event | None = None
-        self._ready: asyncio.Event | None = None
+        self._ready = asyncio.Event()
         self._at_once = False
 
     @property
@@ -109,15 +110,17 @@ class Worker:
         """Serve until ``stop`` or cancellation.
 
         :param signals: also stop on SIGTERM and SIGINT (main thread only).
-        :raises ConfigurationError: settings, keys or store do not fit.
+        :raises ConfigurationError: settings, keys or store do not fit, or it runs already.
         :raises BackendClosed: the transport was disconnected while it served.
         :raises BackendCorrupt: what the transport holds is damaged, or was replaced.
         """
-        self._stop, self._ready, self._at_once = asyncio.Event(), asyncio.Event(), False
+        if self._stop is not None:
+            raise ConfigurationError(f"worker {self.name} runs already; make another Worker to run it twice")
+        self._stop, self._at_once = asyncio.Event(), False
         self._running = asyncio.ensure_future(self._serve())
         with _signals(self.stop) if signals else contextlib.nullcontext():
             try:
-                await self._running
+                await asyncio.shield(self._running)  # whoever cancels us must not be the first to reach it
             except asyncio.CancelledError:
                 current = asyncio.current_task()
                 if current is not None and current.cancelling():
@@ -129,17 +132,11 @@ class Worker:
                 self._running = self._stop = None
 
     async def __aenter__(self) -> Self:
-        """Serve in the background; returns once it receives."""
-        self._background = asyncio.create_task(self.run(), name=f"paigeant worker {self.name}")
-        await asyncio.sleep(0)
-        assert self._ready is not None
-        ready = asyncio.ensure_future(self._ready.wait())
-        try:
-            await asyncio.wait([ready, self._background], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ready.cancel()
-        if self._background.done():
-            await self._background
+        """Serve in the background; returns once it receives. Should it fail later, the block is cancelled and
+        leaving it raises the error."""
+        self._ready = asyncio.Event()
+        self._background = Background(self.run(), name=f"paigeant worker {self.name}")
+        await self._background.started(self._ready.wait())
         return self
 
     async def __aexit__(
@@ -147,7 +144,7 @@ class Worker:
     ) -> None:
         if self._stop is not None and not self._stop.is_set():  # else it would be the second call, at once
             self.stop()
-        await self._background
+        await self._background.join()
 
     async def _serve(self) -> None:
         async with AsyncExitStack() as stack:
@@ -163,7 +160,7 @@ class Worker:
                 protocol_for(env, lease),
                 host,
                 heartbeat=heartbeat,
-                throttle=Throttle(env.clock),
+                throttle=Throttle(env.clock, max(1, slots // 2)),
                 worker=self.name,
             )
             log.info(
@@ -176,7 +173,6 @@ class Worker:
             await self._consume(env, runner, slots, lease)
 
     async def _consume(self, env: Environment, runner: HopRunner, slots: int, lease: float) -> None:
-        assert self._ready is not None
         assert self._stop is not None
         hops: set[asyncio.Task[None]] = set()
         async with _sweeping(env):
@@ -198,8 +194,6 @@ class Worker:
         def done(task: asyncio.Task[None]) -> None:
             hops.discard(task)
             freed.set()
-            if not task.cancelled() and task.exception() is not None:
-                log.error("a delivery was left to its lease", exc_info=task.exception())
 
         stopping = asyncio.ensure_future(self._stop.wait())
         try:

@@ -72,9 +72,11 @@ class StoredProtocol(HopProtocol):
             decision = decide(cursor, opened.slip.seq, opened.heads, self._env.now())
             if decision.action is Action.FORK:
                 raise ForkDetected(f"hop {opened.slip.seq} does not continue the committed history of this workflow")
-            if decision.action in (Action.DROP, Action.EARLY):
-                later = self._env.later(delivery.queue, delivery.message, decision.delay)
-                await self._settle(delivery, *([later] if decision.action is Action.EARLY else []))
+            if decision.action is Action.DROP:
+                await self._settle(delivery)
+                return None
+            if decision.action is Action.EARLY:
+                await self._settle(delivery, await self._env.later(delivery.queue, delivery.message, decision.delay))
                 return None
             try:
                 return await self._take(decision.action, delivery, opened, keys, entry, cursor)

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ...state.ids import BranchKeys
     from ..environment import Environment
 
-HELD = 1.0
-"""Seconds that a message is held before it goes round again, where the broker cannot delay it."""
 MAX_DELIVERIES = 20
 """Crash guard by the broker's count; high, because prefetched bystanders are counted, too."""
 
@@ -37,8 +35,8 @@ class StorelessProtocol(HopProtocol):
         headers = delivery.message.headers
         early = _number(headers.get(NOT_BEFORE_HEADER), 0) / 1000 - self._env.now()
         if early > 0:
-            copy = self._env.later(delivery.queue, delivery.message, early).message
-            await self._settle(delivery, await self._delayed(delivery.queue, copy, early))
+            # Its header says until when, however often it goes round.
+            await self._settle(delivery, await self._env.later(delivery.queue, delivery.message, early))
             return None
         cursor = Cursor(
             seq=opened.slip.seq,
@@ -89,15 +87,13 @@ class StorelessProtocol(HopProtocol):
         return await self._delayed(claim.delivery.queue, message, delay)
 
     async def _delayed(self, queue: str, message: Message, delay: float) -> Publication:
-        """Longer delays than the broker can do are made of several: the header tells the rest."""
-        longest = self._env.transport.capabilities.max_delay
-        if longest is None or delay <= longest:
-            return Publication(queue, message, delay)
-        not_before = str(int((self._env.now() + delay) * 1000))
-        headers = {**message.headers, NOT_BEFORE_HEADER: not_before}
-        if longest < HELD:
-            await self._env.clock.sleep(min(delay, HELD))
-        return Publication(queue, Message(message.id, message.body, headers), longest)
+        """Longer delays than the broker can do are made of several: the header tells until when."""
+        until = self._env.now() + delay
+        first = await self._env.hold(delay)
+        if first < delay:
+            headers = {**message.headers, NOT_BEFORE_HEADER: str(int(until * 1000))}
+            message = Message(message.id, message.body, headers)
+        return Publication(queue, message, first)
 
     async def _settle(self, delivery: Delivery, *successors: Publication) -> None:
         await patiently(lambda: delivery.settle(*successors), self._env.clock, "settling a delivery")

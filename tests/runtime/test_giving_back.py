@@ -1,0 +1,103 @@
+"""Nothing is left to its lease that can be given back: on some brokers the lease is that of the connection."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import Any
+
+import pytest
+
+from paigeant import ActivitySpec, activity
+from paigeant.builtin.inmemory.transport import InMemoryTransport
+from paigeant.model.capabilities import Capabilities
+from paigeant.model.message import Message
+from paigeant.model.store import Entry
+from paigeant.runtime import hop, reception
+from paigeant.runtime.throttle import TOLERATED
+from paigeant.state.ids import BranchKeys
+from paigeant.testing.clock import VirtualClock
+
+from ..support import NO_RETRY, Bed, until
+
+
+@activity
+async def fine() -> int:
+    return 1
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (reception, hop):
+        monkeypatch.setattr(module, "ODD_DELAY", 0.05)
+
+
+async def test_a_cursor_that_cannot_be_read_holds_its_message_no_longer_than_that(
+    stored: Bed, caplog: pytest.LogCaptureFixture
+) -> None:
+    workflow = await stored.dispatch([ActivitySpec("fine")])
+    key = BranchKeys.of(workflow).cursor
+    good: Entry | None = await stored.state.get(key)
+    assert good is not None
+    await stored.state.put(key, b"something else")
+    async with stored.worker(fine, lease=600):
+        await until(lambda: "cannot be read" in caplog.text)
+        await stored.state.put(key, good.value)
+        assert (await stored.outcome(workflow)).results == {"fine": 1}
+
+
+async def test_an_error_of_our_own_is_logged_and_the_message_comes_back(
+    bed: Bed, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = [ZeroDivisionError("a slip")]
+    claim = reception.Reception.claim
+
+    async def slips(self: Any, delivery: Any) -> Any:
+        if once:
+            raise once.pop()
+        return await claim(self, delivery)
+
+    monkeypatch.setattr(reception.Reception, "claim", slips)
+    async with bed.worker(fine, lease=600), bed.dispatcher() as dispatcher, bed.client() as client:
+        workflow = await dispatcher.dispatch_workflow([ActivitySpec("fine")])
+        assert (await client.outcome(workflow, timeout=30)).results == {"fine": 1}
+    assert "ZeroDivisionError: a slip" in caplog.text
+
+
+class NoDelays(InMemoryTransport):
+    @property
+    def capabilities(self) -> Capabilities:
+        return dataclasses.replace(super().capabilities, max_delay=0.0)
+
+
+async def test_where_the_broker_cannot_delay_a_message_does_not_go_round_and_round(memory: Bed) -> None:
+    clock = VirtualClock()
+    memory.transport = NoDelays("inmemory://no-delays")
+    async with memory.transport, memory.dispatcher(clock=clock) as dispatcher:
+        env = await dispatcher._session.open()
+        later = asyncio.create_task(env.later("q", Message("m", b"", {}), 5.0))
+        await clock.advance(0.9)
+        assert not later.done()
+        await clock.advance(0.2)
+        assert (await later).delay == 0.0
+
+
+async def test_an_activity_that_fails_leaves_slots_to_others(memory: Bed) -> None:
+    """The clock stands still: who is held back, is so for ever."""
+
+    @activity("bad", retry=NO_RETRY)
+    async def bad() -> None:
+        raise ValueError("no")
+
+    async with (
+        memory.worker(bad, fine, concurrency=4, clock=VirtualClock()),
+        memory.dispatcher() as dispatcher,
+        memory.client() as client,
+    ):
+        failed = [await dispatcher.dispatch_workflow([ActivitySpec("bad")]) for _ in range(TOLERATED)]
+        for workflow in failed:
+            assert (await client.outcome(workflow, timeout=30)).status == "failed"
+        for _ in range(8):
+            await dispatcher.dispatch_workflow([ActivitySpec("bad")])
+        workflow = await dispatcher.dispatch_workflow([ActivitySpec("fine")])
+        assert (await client.outcome(workflow, timeout=30)).results == {"fine": 1}
