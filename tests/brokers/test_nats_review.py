@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from paigeant import DeadLetters
 from paigeant.errors import BackendClosed, BackendError, BackendUnavailable
 from paigeant.model.message import Message, Publication
 from paigeant_nats import hints, leases
@@ -296,3 +297,21 @@ async def test_a_transport_that_was_closed_serves_again(nats_server: Any) -> Non
                 with pytest.raises(BackendClosed):
                     await delivery.settle()
             await transport.connect()
+
+
+async def test_a_dead_letter_is_replayed_although_its_id_is_remembered(nats_server: Any) -> None:
+    """The window in which repeats are dropped outlasts the mending of a worker."""
+    async with opened(nats_server.url) as transport, DeadLetters(transport) as dead:
+        assert transport.capabilities.dedup_window > 0
+        await transport.publish(work(1))
+        async with transport.consume(["work"], lease=30) as consumer:
+            for replays in (1, 2):
+                async with asyncio.timeout(PATIENCE):
+                    [delivery] = await consumer.receive(1)
+                await delivery.settle(Publication("work.dead", delivery.message))
+                assert await dead.replay("work") == 1
+                assert (await transport.queues("work.dead"))["work.dead"].ready == 0, f"replay {replays}"
+            async with asyncio.timeout(PATIENCE):
+                [delivery] = await consumer.receive(1)
+            assert delivery.message.body == b"body"
+            await delivery.settle()

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+import hashlib
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Collection
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from ..abc import Clock, SystemClock
 from ..envelope.frame import ATTEMPT_HEADER
+from ..errors import BackendError, LeaseLost
 from ..model.message import Message, Publication
 from ..model.names import DEAD, dead_letter_queue
+from ..state.ids import digest_of
 from .environment import connected
 from .refusal import ADDED, DIGEST, ERROR, QUEUE, REFUSED_AT
 
 if TYPE_CHECKING:
-    from ..abc import Delivery, Transport
+    from ..abc import Consumer, Delivery, Transport
+
+log = logging.getLogger("paigeant.runtime")
 
 _LEASE = 30.0
 _PATIENCE = 2.0
@@ -40,8 +48,9 @@ class DeadLetter:
 class DeadLetters:
     """The dead-letter queues of a transport (EIP "Dead Letter Channel")."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, clock: Clock | None = None) -> None:
         self._transport = transport
+        self._clock: Clock = clock or SystemClock()
         self._opened = False
 
     async def __aenter__(self) -> Self:
@@ -71,31 +80,48 @@ class DeadLetters:
         return letters[:limit]
 
     async def replay(self, queue: str, ids: Collection[str] | None = None) -> int:
-        """Send dead letters back to their queue, byte for byte; returns how many.
+        """Send dead letters back to their queue, byte for byte, under new ids; returns how many.
 
         :param ids: only these messages; ``None`` is all.
         """
         dead = dead_letter_queue(queue)
-        left = (await self._transport.queues(dead))[dead].ready
+        found = (await self._transport.queues(dead))[dead].ready
         replayed = 0
-        kept: list[Delivery] = []
-        async with self._transport.consume([dead], lease=_LEASE) as consumer:
-            while left > 0:
-                try:
-                    async with asyncio.timeout(_PATIENCE):
-                        deliveries = await consumer.receive(min(left, 100))
-                except TimeoutError:
+        async with self._transport.consume([dead], lease=_LEASE) as consumer, self._holding() as held:
+            while (left := found - replayed - len(held)) > 0:
+                deliveries = await _received(consumer, min(left, 100), self._clock)
+                if not deliveries:
                     break  # somebody else replayed or purged the rest
-                left -= len(deliveries)
+                held.update((delivery.lease_token, delivery) for delivery in deliveries)
                 for delivery in deliveries:
                     if ids is None or delivery.message.id in ids:
-                        await delivery.settle(Publication(queue, _revived(delivery.message)))
-                        replayed += 1
-                    else:
-                        kept.append(delivery)
-            for delivery in kept:
-                await delivery.release()
+                        replayed += await _still_ours(delivery.settle(Publication(queue, _revived(delivery.message))))
+                        held.pop(delivery.lease_token, None)
+            for delivery in tuple(held.values()):
+                await _still_ours(delivery.release())
         return replayed
+
+    @asynccontextmanager
+    async def _holding(self) -> AsyncGenerator[dict[str, Delivery]]:
+        """Deliveries by lease token, renewed for as long as they are in here; a lost one is taken out."""
+        held: dict[str, Delivery] = {}
+        renewing = asyncio.create_task(self._renew(held), name="paigeant dead letters")
+        try:
+            yield held
+        finally:
+            renewing.cancel()
+            await asyncio.wait([renewing])
+
+    async def _renew(self, held: dict[str, Delivery]) -> None:
+        while True:
+            await self._clock.sleep(_LEASE / 3)
+            try:
+                lost = await self._transport.renew(tuple(held))
+            except BackendError as exc:
+                log.warning("the leases of dead letters could not be renewed: %s", exc)
+                continue
+            for token in lost:
+                held.pop(token, None)
 
     async def purge(self, queue: str) -> int:
         """Throw the dead letters of ``queue`` away; returns how many."""
@@ -113,7 +139,30 @@ def _letter(queue: str, message: Message) -> DeadLetter:
     )
 
 
+async def _received(consumer: Consumer, limit: int, clock: Clock) -> list[Delivery]:
+    try:
+        async with clock.timeout(_PATIENCE):
+            return await consumer.receive(limit)
+    except TimeoutError:
+        return []
+
+
+async def _still_ours(act: Awaitable[None]) -> bool:
+    """Whether it was done; else the lease was lost, and the message is back in its queue or with somebody else."""
+    try:
+        await act
+    except LeaseLost:
+        return False
+    return True
+
+
 def _revived(message: Message) -> Message:
-    """As it was before it was refused, with fresh attempts."""
-    kept = {name: value for name, value in message.headers.items() if name not in (*ADDED, ATTEMPT_HEADER)}
-    return Message(message.id, message.body, kept)
+    """As it was before it was refused, with fresh attempts, under an id of its own.
+
+    Under the old id, the window in which a broker drops repeats would swallow it. The new id is the same
+    whenever *this* dead letter is sent, so that a crash before it is settled makes no second copy.
+    """
+    headers = message.headers
+    refusal = (hashlib.sha256(message.body).hexdigest(), headers.get(REFUSED_AT, ""))
+    kept = {name: value for name, value in headers.items() if name not in (*ADDED, ATTEMPT_HEADER)}
+    return Message(digest_of("replay", message.id, *refusal), message.body, kept)
