@@ -291,6 +291,15 @@ async def test_the_planner_is_told_the_activities_and_kept_to_them(deps: Planner
     assert deps.dispatched == ()
 
 
+async def test_a_known_activity_is_sent_to_its_own_queue(deps: PlannerAgentDeps, transport: Transport) -> None:
+    @activity("create-account", queue="accounts")
+    async def create_account() -> None: ...
+
+    deps.activities = [create_account]
+    await create_planner_agent(script([plan("create-account")], "done")).run("go", deps=deps)
+    assert await ready(transport) == {"accounts": 1}
+
+
 async def test_pydantic_ais_test_model_dispatches_one_valid_workflow(
     deps: PlannerAgentDeps, transport: Transport
 ) -> None:

@@ -18,8 +18,8 @@ class PlannerAgentDeps:
     :param workflow_dispatcher: dispatches what was planned.
     :param user_obo_token: token of the user on whose behalf the workflows run. It goes to the dispatcher
         and nowhere else: no prompt, message, log or ``repr`` has it.
-    :param activities: those the planner may use; it is told their parameters, and others are refused.
-        Empty: it may name any.
+    :param activities: those the planner may use, each on its own queue; it is told their parameters, and
+        others are refused. Empty: it may name any, on the queue of the activity's name.
     """
 
     workflow_dispatcher: WorkflowDispatcher

@@ -44,15 +44,16 @@ class PlannedActivity(_Said):
     )
     id: str | None = Field(None, description="Only needed if an activity occurs twice and is referred to.")
 
-    def spec(self) -> ActivitySpec:
+    def spec(self, queue: str | None = None) -> ActivitySpec:
         """As the dispatcher takes it.
 
+        :param queue: of the activity; default its name.
         :raises InvalidWorkflow: a name is malformed, or a parameter is given twice.
         """
         if twice := sorted(self.arguments.keys() & self.results.keys()):
             raise InvalidWorkflow(f"activity {self.name!r}: {', '.join(twice)} is in arguments and in results")
         taken = {name: ResultOf(one.step, *one.path) for name, one in self.results.items()}
-        return ActivitySpec(name=self.name, arguments={**self.arguments, **taken}, id=self.id)
+        return ActivitySpec(name=self.name, arguments={**self.arguments, **taken}, id=self.id, queue=queue)
 
 
 class WorkflowPlan(_Said):

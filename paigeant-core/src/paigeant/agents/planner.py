@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from pydantic_ai import Agent, RunContext, Tool
@@ -104,12 +104,13 @@ async def _dispatch(ctx: RunContext[PlannerAgentDeps], said: dict[str, Any]) -> 
     if said.keys() == {UNREADABLE}:
         raise InvalidWorkflow(f"the arguments are no JSON object: {said[UNREADABLE]}")
     plan = WorkflowPlan.read(said)
-    _check_allowed(plan, ctx.deps.activities)
+    queues = {activity.name: activity.queue for activity in ctx.deps.activities}
+    _check_allowed(plan, queues)
     run_id = ctx.run_id or ""
     correlation_id = plan.identity(run_id)
     if correlation_id not in ctx.deps.dispatched:
         await ctx.deps.workflow_dispatcher.dispatch_workflow(
-            [activity.spec() for activity in plan.activities],
+            [activity.spec(queues.get(activity.name)) for activity in plan.activities],
             variables=plan.variables,
             obo_token=ctx.deps.user_obo_token,
             correlation_id=correlation_id,
@@ -119,9 +120,8 @@ async def _dispatch(ctx: RunContext[PlannerAgentDeps], said: dict[str, Any]) -> 
     return {"status": "dispatched", "correlation_id": correlation_id, "activities": names}
 
 
-def _check_allowed(plan: WorkflowPlan, activities: Sequence[Activity[..., Any]]) -> None:
-    known = {activity.name for activity in activities}
-    unknown = sorted({activity.name for activity in plan.activities} - known)
+def _check_allowed(plan: WorkflowPlan, known: Collection[str]) -> None:
+    unknown = sorted({activity.name for activity in plan.activities} - set(known))
     if known and unknown:
         names = ", ".join(map(repr, unknown))
         raise InvalidWorkflow(f"there is no activity {names}; there are: {', '.join(sorted(known))}")
