@@ -54,6 +54,23 @@ async def test_it_is_last_first_and_includes_the_faulting_step(stored: Bed) -> N
     assert (outcome.undo_failed, outcome.not_undone) == ((), ())
 
 
+async def test_no_undo_of_a_step_is_told_to_stop_because_another_is_done(stored: Bed) -> None:
+    undone: list[tuple[int, bool]] = []
+
+    @activity(retry=NO_RETRY)
+    async def book(ctx: ActivityContext) -> None:
+        await ctx.register_compensation(what=1)
+        await ctx.register_compensation(what=2)
+        raise PermanentFault("full")
+
+    @book.compensate
+    def unbook(ctx: ActivityContext, what: int) -> None:
+        undone.append((what, ctx.cancelled))
+
+    assert (await stored.run([ActivitySpec("book")], book)).status == "compensated"
+    assert undone == [(2, False), (1, False)]
+
+
 async def test_what_a_completed_workflow_registered_is_not_called_undone(stored: Bed) -> None:
     journey = Journey()
     outcome = await stored.run([ActivitySpec("hotel"), ActivitySpec("flight")], *journey.activities)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -94,8 +95,8 @@ class Execution:
         if missing := self._values.missing(_inputs(self._claim.opened.slip, self._claim.next.step)):
             await self._values.fetch(missing)
         arguments = signature.bind(self._arguments(signature))
-        context = self._context(signature)
-        value = await self._call(context, activity.function, signature, arguments)
+        with self._attempt(signature) as context:
+            value = await self._call(context, activity.function, signature, arguments)
         out = self.outbox.add(signature.plain_result(value), activity.what)
         comp = await self._compensations.collect(self.outbox) if activity.handler else None
         if context is None:
@@ -108,9 +109,9 @@ class Execution:
         if handler is None or signature is None or data is None:
             raise PermanentFault(f"activity {activity.name!r} has no compensation handler in this worker")
         await self._values.fetch((data, *slip.variables.values()))
-        context = self._context(signature)
-        for registered in reversed(self._values.plain(data)):
-            await self._call(context, handler, signature, signature.bind(registered))
+        with self._attempt(signature) as context:
+            for registered in reversed(self._values.plain(data)):
+                await self._call(context, handler, signature, signature.bind(registered))
         return Succeeded(variables=self._changes(context.variables) if context else {})
 
     def _arguments(self, signature: Signature) -> dict[str, Any]:
@@ -128,8 +129,17 @@ class Execution:
             values[name] = _follow(result, source.path or (), f"activity {step.act!r}, argument {name!r}")
         return values
 
+    @contextmanager
+    def _attempt(self, signature: Signature) -> Generator[ActivityContext[Any] | None]:
+        """The context of all calls of the attempt, if somebody sees it: cancelled once they are over."""
+        context = self._context(signature)
+        try:
+            yield context
+        finally:
+            if context is not None:
+                context.cancel()
+
     def _context(self, signature: Signature) -> ActivityContext[Any] | None:
-        """A context, if somebody sees it."""
         if signature.context is None and not self._host.middleware:
             return None
         claim, step = self._claim, self._claim.next.step
@@ -161,10 +171,7 @@ class Execution:
             call = partial(call, **{signature.context: context})
         for middleware in reversed(self._host.middleware):
             call = _wrap(middleware, context, call)
-        try:
-            return await self._in_time(call)
-        finally:
-            context.cancel()
+        return await self._in_time(call)
 
     def _threaded(self, function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
         return lambda **arguments: in_thread(partial(function, **arguments), f"paigeant-activity {self._activity.name}")
