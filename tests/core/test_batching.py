@@ -69,6 +69,20 @@ async def test_an_exception_raised_fails_the_batch_and_not_the_next() -> None:
     assert await batcher.submit(3) == 6
 
 
+@pytest.mark.parametrize("results", [[], [1], [1, 2, 3]])
+async def test_a_commit_that_miscounts_leaves_nobody_waiting(results: list[int]) -> None:
+    async def commit(items: Sequence[int]) -> Sequence[int]:
+        return results if len(items) > 1 else items
+
+    batcher: Batcher[int, int] = Batcher(commit)
+    async with asyncio.timeout(5):
+        ends = await asyncio.gather(batcher.submit(1), batcher.submit(2), return_exceptions=True)
+        assert await batcher.submit(3) == 3
+    assert [str(end) for end in ends] == [
+        f"the commit of 2 items returned {len(results)} results: whose, nobody knows"
+    ] * 2
+
+
 async def test_cancelled_before_its_batch_takes_its_item_back() -> None:
     gate = Gate()
     batcher: Batcher[object, object] = Batcher(gate)

@@ -39,6 +39,7 @@ class Batcher(Generic[T, R]):
         it to the commit, whose result is dropped.
 
         :raises BackendClosed: after ``close``.
+        :raises RuntimeError: the commit is wrong: it returned fewer or more results than it got items.
         """
         if self._closed:
             raise BackendClosed("closed")
@@ -74,6 +75,10 @@ class Batcher(Generic[T, R]):
     async def _settle(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         try:
             results = await self._commit([item for item, _ in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(
+                    f"the commit of {len(batch)} items returned {len(results)} results: whose, nobody knows"
+                )
         except BaseException as exc:
             for _, future in batch:
                 _resolve(future, exc)
