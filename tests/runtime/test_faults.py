@@ -201,6 +201,37 @@ async def test_a_plain_function_is_told_of_its_time_out(bed: Bed) -> None:
     assert await asyncio.to_thread(told.wait, PATIENCE)
 
 
+async def test_the_calls_for_plain_functions_are_refused_on_the_event_loop(memory: Bed) -> None:
+    """They would wait for the loop that they hold up."""
+
+    @activity
+    async def book(ctx: ActivityContext, what: str) -> None:
+        if what == "register":
+            ctx.sync.register_compensation(seat="1a")
+        ctx.sync.fetch_result_of("before")
+
+    @book.compensate
+    async def unbook(seat: str) -> None: ...
+
+    for what in ("register", "fetch"):
+        outcome = await memory.run([ActivitySpec("book", {"what": what})], book)
+        assert outcome.fault is not None
+        assert "`await` the call" in outcome.fault.message
+
+
+async def test_an_async_activity_may_hand_the_calls_for_plain_functions_to_a_thread(memory: Bed) -> None:
+    @activity
+    async def before() -> str:
+        return "seen"
+
+    @activity
+    async def book(ctx: ActivityContext) -> str:
+        return str(await asyncio.to_thread(ctx.sync.fetch_result_of, before))
+
+    outcome = await memory.run([before.spec(), book.spec()], before, book)
+    assert outcome.results["book"] == "seen"
+
+
 async def test_plain_functions_run_beside_the_loop_and_use_the_context(stored: Bed) -> None:
     undone: list[Any] = []
     threads: list[str] = []

@@ -197,7 +197,10 @@ class ActivityContext(Generic[D]):
 
 
 class SyncContext:
-    """The asynchronous calls of a context, for plain functions, which run in threads."""
+    """The asynchronous calls of a context, for plain functions, which run in threads.
+
+    On the event loop, so in an ``async def``, each raises ``PermanentFault``: ``await`` those of the context itself.
+    """
 
     def __init__(self, context: ActivityContext[Any], loop: asyncio.AbstractEventLoop) -> None:
         self._context, self._loop = context, loop
@@ -211,7 +214,20 @@ class SyncContext:
         return self._run(self._context.fetch_result_of(activity))
 
     def _run(self, call: Coroutine[Any, Any, R]) -> R:
+        if _is_running(self._loop):  # it would wait for itself, for ever
+            call.close()
+            raise PermanentFault(
+                "ctx.sync is for plain functions: in an `async def`, leave `.sync` out and `await` the call"
+            )
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+
+
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    """In this thread."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 def _name(activity: Activity[..., Any] | str) -> str:
