@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Collection
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -17,8 +17,8 @@ from ..errors import BackendError, LeaseLost
 from ..model.message import Message, Publication
 from ..model.names import DEAD, dead_letter_queue
 from ..state.ids import digest_of
-from .environment import connected
 from .refusal import ADDED, DIGEST, ERROR, QUEUE, REFUSED_AT
+from .sharing import open_shared
 
 if TYPE_CHECKING:
     from ..abc import Consumer, Delivery, Transport
@@ -51,20 +51,16 @@ class DeadLetters:
     def __init__(self, transport: Transport, *, clock: Clock | None = None) -> None:
         self._transport = transport
         self._clock: Clock = clock or SystemClock()
-        self._opened = False
+        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        if not await connected(self._transport):
-            await self._transport.connect()
-            self._opened = True
+        await open_shared(self._stack, self._transport)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._opened:
-            self._opened = False
-            await self._transport.disconnect()
+        await self._stack.aclose()
 
     async def queues(self) -> list[str]:
         """Queues that have dead letters."""

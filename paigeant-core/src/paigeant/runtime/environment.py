@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Literal, Self, TypeAlias, cast
 from ..abc import Clock, Observer, StateStore, SystemClock, Transport
 from ..envelope.opening import Opened, open_envelope
 from ..envelope.values import Codecs
-from ..errors import BackendClosed, ConfigurationError
+from ..errors import ConfigurationError
 from ..model.message import Message, Publication
 from ..state.ids import digest_of
 from ..state.transitions import BROKER_DELAY, Rules
 from .notifier import Notifier
+from .sharing import open_shared
 from .trust import build_security
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ class Environment:
 class Session:
     """Opens an :class:`Environment` on first use and closes what it opened, nothing else.
 
-    A transport or store that was already connected belongs to whoever connected it.
+    A transport or store that was already connected belongs to whoever connected it. One that several
+    sessions use is closed by the last of them.
     """
 
     def __init__(
@@ -149,8 +151,7 @@ class Session:
 
         async with AsyncExitStack() as stack:
             registry = PluginRegistry()
-            if not await connected(self._transport):
-                await stack.enter_async_context(self._transport)
+            await open_shared(stack, self._transport)
             store, mode = await self._open_store(stack, registry)
             codecs = Codecs(registry.serializers())
             security = self._security or build_security(self._transport, registry, store=mode)
@@ -200,8 +201,7 @@ class Session:
             return None, "none"
         if store is own:
             return store, "shared" if self._transport.capabilities.atomic_writes else "separate"
-        if not await _store_connected(store):
-            await stack.enter_async_context(store)
+        await open_shared(stack, store)
         return store, "separate"
 
 
@@ -248,20 +248,3 @@ async def enter(stack: AsyncExitStack, member: object) -> None:
     """Plugins' objects that are async context managers are entered and left by the core, others used as they are."""
     if isinstance(member, AbstractAsyncContextManager):
         await stack.enter_async_context(cast("AbstractAsyncContextManager[object]", member))
-
-
-async def connected(transport: Transport) -> bool:
-    """Whether somebody has connected it (rule T02: otherwise every call raises ``BackendClosed``)."""
-    try:
-        await transport.renew(())
-    except BackendClosed:
-        return False
-    return True
-
-
-async def _store_connected(store: StateStore) -> bool:
-    try:
-        await store.now()
-    except BackendClosed:
-        return False
-    return True
