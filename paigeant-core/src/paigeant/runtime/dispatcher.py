@@ -99,11 +99,11 @@ class WorkflowDispatcher(Face):
         wf = check_correlation_id(correlation_id) if correlation_id is not None else str(uuid.uuid4())
         outbox = Outbox(env)
         opened, keys = await self._seal(env, wf, activities, variables or {}, revisions, expires, outbox)
+        await self._send(env, opened, keys, outbox)
         if env.notifier:
             event = event_id(keys.hop_id(0), WorkflowDispatched, 0)
             names = tuple(spec.name for spec in activities)
             await env.notifier.tell(WorkflowDispatched(event, wf, env.now(), names))
-        await self._send(env, opened, keys, outbox)
         return wf
 
     async def _seal(
@@ -157,19 +157,27 @@ class WorkflowDispatcher(Face):
         try:
             return await make_move(env, env.store, keys, move, ABSENT, writes)
         except RevisionConflict:
-            return await _same_again(env, env.store, keys, origin.wf, content)
+            if await _same_again(env, env.store, keys, origin.wf, content):
+                return None
+        return await self._send(env, opened, keys, outbox)
 
 
-async def _same_again(env: Environment, store: StateStore, keys: BranchKeys, wf: str, content: str) -> None:
-    """The id is taken: by the same content, then it is the same workflow; or by another."""
+async def _same_again(env: Environment, store: StateStore, keys: BranchKeys, wf: str, content: str) -> bool:
+    """The id is taken: by the same content, then it is the same workflow; or by another.
+
+    ``False``: it is free again, for the last trace of the old workflow has just expired.
+    """
     entry = await patiently(lambda: store.get(keys.cursor), env.clock, "reading a cursor")
-    cursor = Cursor.decode(entry.value) if entry else None
-    if cursor is not None and cursor.content != content:
+    if entry is None:
+        return False
+    cursor = Cursor.decode(entry.value)
+    if cursor.content != content:
         raise DuplicateWorkflow(
             f"correlation id {wf!r} belongs to a workflow of other content; use another id, or the same content"
         )
-    if cursor is not None and env.mode == "separate" and cursor.state is State.READY and cursor.out:
+    if env.mode == "separate" and cursor.state is State.READY and cursor.out:
         await env.transport.publish(publication(keys, cursor, Outgoing(cursor.queue, cursor.out)))
+    return True
 
 
 def _grant(policy: RevisionPolicy, issuer: str) -> RevisionGrant:

@@ -27,7 +27,8 @@ def event_id(hop_id: str, kind: type, attempt: int) -> str:
 
 class Notifier:
     """Facts are told *before* the commit that makes them durable, so a crash between repeats the telling
-    and never loses it: at least once, by id. The record decides what is true."""
+    and never loses it: at least once, by id. The record decides what is true. Only a dispatch, which may be
+    refused, is told once it was accepted."""
 
     def __init__(self, observers: Sequence[Observer], clock: Clock) -> None:
         self._observers, self._clock = tuple(observers), clock
