@@ -20,7 +20,8 @@ class Serializer(Protocol):
     """Exact media type, signed with the digest; readers choose the codec by it."""
 
     binary: bool
-    """Whether ``bytes`` are carried as they are; otherwise pydantic makes base64 text of them first."""
+    """Whether it carries ``bytes`` as they are, which the conformance kit holds it to. Workflows do not depend
+    on it: pydantic makes base64 text of all bytes before any serializer gets them, so that every one can read them."""
 
     def encode(self, plain: Any) -> bytes: ...
 

@@ -1,4 +1,4 @@
-"""MessagePack as an extra: smaller than JSON, and carries bytes as they are."""
+"""MessagePack as an extra: smaller than JSON."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class MsgpackCodec:
 
     Refuses, both ways: NaN and infinity, keys that are not strings, integers outside 64 bits, more
     than 100 levels, and, on reading, duplicate keys and trailing bytes. The order of keys is kept.
+    It carries bytes as they are, but those of workflows come to it as base64 text (see ``Serializer.binary``).
 
     :raises MissingExtra: the ``msgpack`` package is not installed.
     """
