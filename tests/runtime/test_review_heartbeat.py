@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from paigeant import ActivitySpec, ConfigurationError, activity
+from paigeant.errors import OutcomeUnknown
+from paigeant.model.store import KEEP
 from paigeant.runtime.heartbeat import Heartbeat
 
 from ..support import PATIENCE, Bed, until
@@ -108,12 +112,51 @@ class Store:
         return expected + 1
 
 
+async def test_a_renewal_whose_answer_is_lost_does_not_end_the_renewals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a renewal has moved the revision, and the claim does not know of it."""
+    dues, runs = list[float](), list[int]()
+
+    @activity
+    async def slow() -> None:
+        runs.append(1)
+        await until(lambda: len(dues) >= 3, "renewals")
+
+    async with Bed("inmemory", "separate", tmp_path) as bed:
+        put = type(bed.state).put
+
+        async def forgetful(store: Any, key: str, value: Any, **options: Any) -> int:
+            revision = await put(store, key, value, **options)
+            if value is KEEP:
+                dues.append(options["due"])
+                if len(dues) == 1:
+                    raise OutcomeUnknown("the answer was lost")
+            return revision
+
+        monkeypatch.setattr(type(bed.state), "put", forgetful)
+        outcome = await bed.run([ActivitySpec("slow")], slow, worker={"lease": 1.5})
+    assert (outcome.status, runs) == ("completed", [1])
+
+
 async def _never() -> None:
     await asyncio.Event().wait()
 
 
 async def _refuse() -> None:
     raise OSError("not this one")
+
+
+async def test_a_lease_that_ended_unseen_is_lost_whatever_the_store_would_accept() -> None:
+    """As after a suspended process."""
+    store, claim = Store(_never), Owned("late")
+    env: Any = SimpleNamespace(mode="separate", store=store)
+    async with Heartbeat(env, 1.5) as heartbeat:
+        heartbeat.add(claim)  # type: ignore[arg-type]
+        claim.expires = time.monotonic()
+        await until(lambda: claim.lost.is_set() or bool(store.renewed))
+    assert claim.lost.is_set()
+    assert not store.renewed
 
 
 @pytest.mark.parametrize("answer", [_never, _refuse])

@@ -29,6 +29,8 @@ log = logging.getLogger("paigeant.runtime")
 
 BLOCKED_AFTER = 1.0
 _TICK = 0.5
+_ATTEMPTS = 3
+"""Most puts of one renewal, should the cursor be changed each time; the next look tries again."""
 
 
 class Heartbeat:
@@ -92,6 +94,9 @@ class Heartbeat:
 
     async def _renew(self, renewer: _Renewer, claims: list[Claim]) -> None:
         started = time.monotonic()
+        # After a suspended process, say: the backend may not have noticed.
+        self._lose([claim for claim in claims if claim.expires <= started])
+        claims = [claim for claim in claims if claim in self._claims]
         try:
             async with asyncio.timeout(self._lease / 3):
                 lost = await renewer.renew(claims, self._lease)
@@ -174,16 +179,20 @@ class _Renewer:
 
     async def _renew_cursor(self, store: StateStore, claim: Claim, due: float, until: float) -> bool:
         """Whether it is still ours; noted in the claim, too, whatever becomes of the others."""
-        try:
-            claim.revision = await store.put(claim.keys.cursor, KEEP, expected=claim.revision, due=due)
-        except RevisionConflict:
-            entry = await store.get(claim.keys.cursor)
-            found = Cursor.decode(entry.value) if entry else None
-            if found is None or not _is_ours(found, claim):
-                claim.expires = -math.inf
-                return False
-        claim.expires = until
-        return True
+        for _ in range(_ATTEMPTS):
+            try:
+                claim.revision = await store.put(claim.keys.cursor, KEEP, expected=claim.revision, due=due)
+            except RevisionConflict:
+                entry = await store.get(claim.keys.cursor)
+                if entry is None or not _is_ours(found := Cursor.decode(entry.value), claim):
+                    claim.expires = -math.inf
+                    return False
+                if found.state is State.RUNNING:  # an earlier renewal, say, whose answer was lost
+                    claim.revision = entry.revision
+                    continue
+            claim.expires = until
+            return True
+        raise RevisionConflict(f"the cursor of workflow {claim.correlation_id!r} does not stand still")
 
     async def close(self) -> None:
         for resource in (self._transport, self._store):
@@ -195,6 +204,6 @@ class _Renewer:
 
 
 def _is_ours(found: Cursor, claim: Claim) -> bool:
-    """Still the claim (only its due was moved: try again later), or what the claim itself made of it just now:
-    then nothing is lost, and its message is about to be sent."""
+    """Still the claim, or what the claim itself made of it just now: then nothing is lost, and its message is
+    about to be sent."""
     return (found.state is State.RUNNING and found.owner == claim.cursor.owner) or found.nonce == claim.ending != ""
