@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,10 +15,12 @@ import pytest
 
 from paigeant import ActivitySpec, ConfigurationError, activity
 from paigeant.errors import OutcomeUnknown
+from paigeant.model.events import ActivityCompleted, WorkflowEnded
 from paigeant.model.store import KEEP
+from paigeant.runtime.claim import Claim
 from paigeant.runtime.heartbeat import Heartbeat
 
-from ..support import PATIENCE, Bed, until
+from ..support import PATIENCE, Bed, Recorder, until
 
 
 class Flaky:
@@ -137,6 +140,31 @@ async def test_a_renewal_whose_answer_is_lost_does_not_end_the_renewals(
         monkeypatch.setattr(type(bed.state), "put", forgetful)
         outcome = await bed.run([ActivitySpec("slow")], slow, worker={"lease": 1.5})
     assert (outcome.status, runs) == ("completed", [1])
+
+
+async def test_who_lost_a_hop_tells_nothing_although_its_activity_swallows_the_cancellation(
+    stored: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, runs, recorder = Heartbeat.add, list[int](), Recorder()
+
+    def add_late(heartbeat: Heartbeat, claim: Claim) -> None:
+        add(heartbeat, claim)
+        if not runs:
+            claim.expires = time.monotonic()
+
+    monkeypatch.setattr(Heartbeat, "add", add_late)
+
+    @activity
+    async def stubborn() -> int:
+        runs.append(1)
+        if len(runs) == 1:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        return len(runs)
+
+    outcome = await stored.run([ActivitySpec("stubborn")], stubborn, worker={"lease": 1.0, "observers": [recorder]})
+    assert outcome.results == {"stubborn": 2}
+    assert len(recorder.of(ActivityCompleted)) == len(recorder.of(WorkflowEnded)) == 1
 
 
 async def _never() -> None:

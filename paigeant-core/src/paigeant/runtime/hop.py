@@ -102,6 +102,8 @@ class HopRunner:
         started = self._env.now()
         await self._telling.started(claim)
         result = await execution.run()
+        if claim.lost:  # and the activity has swallowed its cancellation
+            raise LeaseLost(f"hop {claim.seq} of workflow {claim.correlation_id!r} is not ours any more")
         self._throttle.note(claim.next.step.act, ok=isinstance(result, Succeeded))
         try:
             await self._take_effect(claim, execution, result, started)
