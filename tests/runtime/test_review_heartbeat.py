@@ -167,6 +167,33 @@ async def test_who_lost_a_hop_tells_nothing_although_its_activity_swallows_the_c
     assert len(recorder.of(ActivityCompleted)) == len(recorder.of(WorkflowEnded)) == 1
 
 
+async def test_a_lease_in_the_store_counts_from_before_the_claim_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, ends, asked = Heartbeat.add, list[float](), list[float]()
+
+    def noting(heartbeat: Heartbeat, claim: Claim) -> None:
+        add(heartbeat, claim)
+        ends.append(claim.expires)
+
+    @activity
+    async def quick() -> None: ...
+
+    async with Bed("inmemory", "separate", tmp_path) as bed:
+        workflow = await bed.dispatch([ActivitySpec("quick")])
+        put = type(bed.state).put
+
+        async def note_time(*args: Any, **options: Any) -> int:
+            asked.append(time.monotonic())
+            return await put(*args, **options)
+
+        monkeypatch.setattr(Heartbeat, "add", noting)
+        monkeypatch.setattr(type(bed.state), "put", note_time)
+        async with bed.worker(quick, lease=20.0):
+            await bed.outcome(workflow)
+    assert ends[0] <= asked[0] + 20.0
+
+
 async def _never() -> None:
     await asyncio.Event().wait()
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from paigeant import ActivityContext, ActivitySpec, activity
 from paigeant.errors import BackendUnavailable
+from paigeant.state.cursor import Cursor, State
+from paigeant.state.ids import BranchKeys
 
-from ..support import Bed, until
+from ..support import KINDS, Bed, Kind, until
 
 
 @activity
@@ -65,6 +68,45 @@ async def test_what_does_not_finish_is_given_back_unharmed(bed: Bed) -> None:
     assert outcome.results["slow"] == 1, "a stop costs no attempt"
     assert running == [1] * 9
     assert await bed.all_dead() == []
+
+
+def hanging_once(monkeypatch: pytest.MonkeyPatch, target: type, name: str, when: str) -> asyncio.Event:
+    """The first call of a method hangs, ``before`` or ``after`` it has taken effect; the event tells of it."""
+    call, hangs = getattr(target, name), asyncio.Event()
+
+    async def hang() -> None:
+        hangs.set()
+        await asyncio.Event().wait()
+
+    async def method(*args: Any, **options: Any) -> Any:
+        if when == "before" and not hangs.is_set():
+            await hang()
+        result = await call(*args, **options)
+        if not hangs.is_set():
+            await hang()
+        return result
+
+    monkeypatch.setattr(target, name, method)
+    return hangs
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("name", ["put", "settle"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_stop_between_claim_and_start_gives_the_hop_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind, name: str, when: str
+) -> None:
+    async with Bed(kind, "separate", tmp_path) as bed:
+        target = type(bed.state) if name == "put" else type(await _delivery_type(bed))
+        workflow = await bed.dispatch(SLIP)
+        hangs = hanging_once(monkeypatch, target, name, when)
+        async with bed.worker(fine, grace=0.0):
+            await hangs.wait()
+        cursor = await bed.state.get(BranchKeys.of(workflow).cursor)
+        assert cursor is not None
+        assert Cursor.decode(cursor.value).state is State.READY
+        async with bed.worker(fine):
+            assert (await bed.outcome(workflow)).status == "completed"
 
 
 async def test_a_second_stop_does_not_wait_for_the_grace_period(bed: Bed) -> None:

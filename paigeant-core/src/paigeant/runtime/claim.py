@@ -30,6 +30,7 @@ class Claim:
     :param revision: of the cursor in the store; moved by the heartbeat in separate mode.
     :param poisoned: it has cost too many workers their life.
     :param again: whether the hop may have been started before.
+    :param expires: end of the lease by the monotonic clock; 0: nobody has noted it yet.
     :param ending: separate mode: nonce of the write that ends this claim, once it is tried.
     """
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ..abc import StateStore, Transport
-from ..errors import RevisionConflict
+from ..errors import BackendUnavailable, RevisionConflict
 from ..model.store import KEEP
 from ..state.cursor import Cursor, State
 
@@ -54,8 +54,8 @@ class Heartbeat:
         self._reported = False
 
     def add(self, claim: Claim) -> None:
-        """Watch over ``claim``, whose lease starts now."""
-        claim.expires = time.monotonic() + self._lease
+        """Watch over ``claim``, whose lease starts now unless it has started."""
+        claim.expires = claim.expires or time.monotonic() + self._lease
         self._claims.add(claim)
 
     def remove(self, claim: Claim) -> None:
@@ -192,7 +192,7 @@ class _Renewer:
                     continue
             claim.expires = until
             return True
-        raise RevisionConflict(f"the cursor of workflow {claim.correlation_id!r} does not stand still")
+        raise BackendUnavailable(f"the cursor of workflow {claim.correlation_id!r} does not stand still")
 
     async def close(self) -> None:
         for resource in (self._transport, self._store):

@@ -18,6 +18,7 @@ from ..errors import (
 from ..routing.advance import Commit as Sealable
 from ..routing.advance import Failed, Retry, Succeeded, advance
 from .execution import Execution, Host
+from .protocol import give_back
 from .reception import ODD_DELAY, Reception
 from .sealing import HOP_BYTES, Sealer
 from .telling import Telling
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from .throttle import Throttle
 
 log = logging.getLogger("paigeant.runtime")
-
-GIVE_BACK_WITHIN = 3.0
-"""Seconds: a worker that stops does not wait for a backend that is down."""
 
 
 class HopRunner:
@@ -90,7 +88,7 @@ class HopRunner:
             await self._run(claim)
         except asyncio.CancelledError:
             if not claim.lost:
-                await self._give_back(claim)
+                await give_back(self._protocol.release(claim), self._env.clock)
                 raise
         finally:
             self._heartbeat.remove(claim)
@@ -155,13 +153,3 @@ class HopRunner:
                 f"{len(commit.body)} bytes, over the limit of {limit} less {reserve} for what follows; return less, "
                 "configure a state store, or raise PAIGEANT_MAX_MESSAGE_BYTES"
             )
-
-    async def _give_back(self, claim: Claim) -> None:
-        giving = asyncio.ensure_future(self._protocol.release(claim))
-        try:
-            async with self._env.clock.timeout(GIVE_BACK_WITHIN):
-                await asyncio.shield(giving)
-        except (BackendError, TimeoutError) as exc:
-            log.warning("a hop could not be given back (%s); its lease will end", exc or type(exc).__name__)
-        finally:
-            giving.cancel()

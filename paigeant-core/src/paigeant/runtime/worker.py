@@ -21,9 +21,9 @@ from .background import Background
 from .environment import Environment, Session
 from .execution import Host, Middleware
 from .heartbeat import Heartbeat
-from .hop import GIVE_BACK_WITHIN, HopRunner
+from .hop import HopRunner
 from .process import long_running
-from .protocol import protocol_for
+from .protocol import GIVE_BACK_WITHIN, protocol_for
 from .sweeper import Sweeper
 from .throttle import Throttle
 

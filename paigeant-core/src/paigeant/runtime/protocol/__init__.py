@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .base import Commit, HopProtocol
+from .base import GIVE_BACK_WITHIN, Commit, HopProtocol, give_back
 from .separate import SeparateProtocol
 from .shared import SharedProtocol
 from .storeless import StorelessProtocol
@@ -12,7 +12,7 @@ from .storeless import StorelessProtocol
 if TYPE_CHECKING:
     from ..environment import Environment
 
-__all__ = ["Commit", "HopProtocol", "protocol_for"]
+__all__ = ["GIVE_BACK_WITHIN", "Commit", "HopProtocol", "give_back", "protocol_for"]
 
 
 def protocol_for(env: Environment, lease: float) -> HopProtocol:

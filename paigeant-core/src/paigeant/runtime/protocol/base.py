@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from ...envelope.sealing import body
+from ...errors import BackendError
 from ...model.store import Write
 
 if TYPE_CHECKING:
-    from ...abc import Delivery
+    from ...abc import Clock, Delivery
     from ...envelope.opening import Opened
     from ...state.ids import BranchKeys
     from ..claim import Claim
+
+log = logging.getLogger("paigeant.runtime")
+
+GIVE_BACK_WITHIN = 3.0
+"""Seconds: a worker that stops does not wait for a backend that is down."""
 
 
 class Commit(Struct, frozen=True):
@@ -70,3 +78,15 @@ class HopProtocol(ABC):
 
         :returns: ``True`` if it ended now; ``False``: nothing was done; ``None``: an old copy, settled.
         """
+
+
+async def give_back(release: Coroutine[Any, Any, None], clock: Clock) -> None:
+    """Await the ``release`` of a hop on behalf of who was cancelled, but not for ever. Its trouble is only logged."""
+    giving = asyncio.ensure_future(release)
+    try:
+        async with clock.timeout(GIVE_BACK_WITHIN):
+            await asyncio.shield(giving)
+    except (BackendError, TimeoutError) as exc:
+        log.warning("a hop could not be given back (%s); its lease will end", exc or type(exc).__name__)
+    finally:
+        giving.cancel()

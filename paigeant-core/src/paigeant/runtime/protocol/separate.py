@@ -6,7 +6,9 @@ survives even the loss of the broker's data.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from ...envelope.sealing import body
@@ -17,6 +19,7 @@ from ...state.decision import Action
 from ...state.transitions import Move, Outgoing
 from ..claim import Claim, nonce
 from ..patience import patiently
+from .base import give_back
 from .stored import StoredProtocol, send
 
 if TYPE_CHECKING:
@@ -42,9 +45,19 @@ class SeparateProtocol(StoredProtocol):
         move = self._rules.claim(claim.cursor, owner=owner, lease=self._lease, now=self._env.now())
         # A cursor written in shared mode has no copy of the envelope; from now on this one is the only one.
         claim.cursor = move.cursor.next(nonce=owner, out=move.cursor.out or body(claim.opened))
-        claim.revision = await self._swap(claim, move)
-        await self._acknowledge(claim)
+        claim.expires = time.monotonic() + self._lease
+        try:
+            claim.revision = await self._swap(claim, move)
+            await self._acknowledge(claim)
+        except asyncio.CancelledError:
+            await give_back(self._unclaim(claim, move), self._env.clock)
+            raise
         return claim
+
+    async def _unclaim(self, claim: Claim, move: Move) -> None:
+        """Nothing has run, so nobody may take it for a crash. Whether the claim landed, only repeating it can tell."""
+        claim.revision = await self._swap(claim, move)
+        await self.release(claim)
 
     async def _swap(self, claim: Claim, move: Move) -> int:
         """The claiming compare-and-set; a lost answer is settled by reading the owner back."""
