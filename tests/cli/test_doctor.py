@@ -56,6 +56,7 @@ class Acme(InMemoryTransport):
         return None
 
 class Store(InMemoryStore):
+    scope = "network"
     ahead = 0.0
 
     async def now(self):
@@ -195,6 +196,15 @@ def test_without_its_store_the_mode_is_none(cli: InProcess, monkeypatch: pytest.
     done = cli("doctor", "--json")
     assert (done.code, done.json["mode"], finding(done, "store")[0]) == (0, "none", "note")
     assert finding(done, "clock skew")[0] == "ok"  # its clock can be asked all the same
+
+
+def test_a_store_that_dies_with_its_process_is_a_problem(cli: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAIGEANT_STATE_STORE", "inmemory")
+    done = cli("doctor", "--json")
+    problems = [one for one in findings(done, "store inmemory") if one[0] == "problem"]
+    assert (done.code, len(problems)) == (1, 1)
+    assert "InMemoryStore lives inside one process" in problems[0][1]
+    assert problems[0][2].startswith("use the transport's own store (leave PAIGEANT_STATE_STORE unset)")
 
 
 # --- a transport of the network

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from ..model.capabilities import Capabilities
 from ..model.finding import Finding
@@ -13,6 +13,8 @@ from ..model.store import ANY, Entry, Expected, Keep
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from .transport import Scope
 
 
 class StateStore(ABC):
@@ -25,6 +27,9 @@ class StateStore(ABC):
     * **S03** Keys are segments ``[A-Za-z0-9_-]{1,64}`` joined by ``/``; others raise
       ``ConfigurationError``. Every backend key carries the namespace.
     """
+
+    scope: ClassVar[Scope] = "network"
+    """Who sees its entries: see ``Transport.scope``. A store of one process serves a transport of one process only."""
 
     namespace: str = "default"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..errors import PaigeantError
 from ..model.finding import Finding, Severity
-from ..runtime.environment import PAIRING, WITHOUT
+from ..runtime.environment import PAIRING, WITHOUT, check_pairing
 from .keycheck import check_keys
 
 if TYPE_CHECKING:
@@ -122,6 +122,8 @@ class Checkup:
         self.note_mode(name, "separate")
         if opened is None:
             return None, "separate"
+        if transport is not None:
+            await self.attempt(subject, _call(lambda: check_pairing(transport, opened)))
         self.add(Finding(Severity.OK, subject, "reached"), _mode("separate", name))
         told = await self.attempt(subject, opened.diagnose) or ()
         self.add(*(Finding(one.severity, f"store {one.subject}", one.message, one.remedy) for one in told))

@@ -199,6 +199,7 @@ class Session:
                     PAIRING,
                 )
             return None, "none"
+        check_pairing(self._transport, store)
         if store is own:
             return store, "shared" if self._transport.capabilities.atomic_writes else "separate"
         await open_shared(stack, store)
@@ -242,6 +243,19 @@ class Face:
     async def close(self) -> None:
         """Close what was opened here; may be opened again."""
         await self._session.close()
+
+
+def check_pairing(transport: Transport, store: StateStore) -> None:
+    """Refuse a store that dies with its process beside messages that others take over.
+
+    :raises ConfigurationError: it is one.
+    """
+    if store.scope == "process" and transport.scope != "process":
+        own = "use the transport's own store (leave PAIGEANT_STATE_STORE unset), or "
+        raise ConfigurationError(
+            f"{type(store).__name__} lives inside one process, and {type(transport).__name__} outlives it: when the "
+            f"process ends, its workflows would be lost; {own if transport.state_store() else ''}{PAIRING}"
+        )
 
 
 async def enter(stack: AsyncExitStack, member: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from math import inf
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ...abc.clock import Clock, SystemClock
 from ...abc.store import StateStore
@@ -15,6 +15,9 @@ from ...model.store import ANY, KEEP, Entry, Expected, Keep, check_key
 from .bell import Bell
 from .broker import Broker, Membership
 from .diagnosis import diagnose
+
+if TYPE_CHECKING:
+    from ...abc.transport import Scope
 
 DEFAULT_URL = "inmemory://default"
 _CAPABILITIES = Capabilities()
@@ -27,6 +30,8 @@ class InMemoryStore(StateStore):
     :param clock: used if this instance is the broker's first.
     :param of: the membership of the transport whose store this is; it then follows that transport.
     """
+
+    scope: ClassVar[Scope] = "process"
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from ...abc.clock import Clock, SystemClock
 from ...abc.store import StateStore
@@ -15,9 +15,14 @@ from .database import CAPABILITIES, Database
 from .ops import Delete
 from .schema import Synchronous
 
+if TYPE_CHECKING:
+    from ...abc.transport import Scope
+
 
 class SqliteStore(StateStore):
     """Entries in a SQLite file. Parameters are those of ``SqliteTransport``."""
+
+    scope: ClassVar[Scope] = "host"
 
     def __init__(
         self,
