@@ -155,6 +155,26 @@ def test_waiting_for_a_parked_workflow_ends_with_what_to_do(cli: InProcess) -> N
             await follow(transport, "wf-1", [spec], timeout=20, live=False)
 
     served(work)
+    result = cli("workflows", "result", "wf-1", "--timeout", "20")
+    assert result.code == 1
+    assert "is parked" in result.err
+    assert result.err.splitlines()[-1].endswith("paigeant workflows resume wf-1")
+
+
+def test_without_a_store_nobody_is_sent_to_ask_for_the_result(cli: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAIGEANT_STATE_STORE", "none")
+    late = cli("dispatch", "double", "--id", "wf-1", "--timeout", "50ms")
+    assert late.code == 1
+    assert "only the transport instance that dispatched it" in late.err.splitlines()[-1]
+    assert "paigeant workflows" not in late.err
+    result = cli("workflows", "result", "wf-1", "--timeout", "20")
+    assert result.code == 1
+    assert "needs a state store" in result.err.splitlines()[-1]
+
+
+def test_a_timeout_with_json_still_tells_the_id(cli: InProcess) -> None:
+    done = cli("dispatch", "double", "--id", "wf-1", "--wait", "--timeout", "50ms", "--json")
+    assert (done.code, done.json["correlation_id"]) == (1, "wf-1")
 
 
 @pytest.mark.parametrize("command", ["status", "history", "result", "resume"])

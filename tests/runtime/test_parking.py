@@ -10,8 +10,10 @@ import pytest
 from paigeant import (
     ActivityContext,
     ActivitySpec,
+    DeadLetters,
     PermanentFault,
     ResultExpired,
+    ResultTimeout,
     RetryPolicy,
     WorkflowError,
     activity,
@@ -24,6 +26,11 @@ from ..support import NO_RETRY, Bed, until
 @activity
 async def echo(value: Any = None) -> Any:
     return value
+
+
+@activity(retry=NO_RETRY)
+async def fails() -> None:
+    raise ValueError("no")
 
 
 SLIP = [ActivitySpec("echo", {"value": 1})]
@@ -72,9 +79,36 @@ async def test_exhausted_may_park_and_resume_gives_fresh_attempts(stored: Bed) -
     assert await stored.steps(workflow) == [("echo", "do", "ok"), ("mended", "do", "ok")]
 
 
-async def test_without_a_store_exhausted_is_a_dead_letter_that_can_be_replayed(storeless: Bed) -> None:
-    from paigeant import DeadLetters
+async def test_who_has_waited_in_vain_learns_that_the_workflow_is_parked(stored: Bed) -> None:
+    workflow = await stored.dispatch([ActivitySpec("fails", exhausted="park")])
+    async with stored.worker(fails), stored.client() as client:
 
+        async def parked() -> bool:
+            return (await client.status(workflow)).state == "parked"
+
+        await until(parked)
+        with pytest.raises(ResultTimeout) as told:
+            await client.result(workflow, timeout=0.01)
+    assert "it is parked (exhausted: ValueError: no" in str(told.value)
+    assert f"paigeant workflows resume {workflow}" in str(told.value)
+    assert "goes on" not in str(told.value)
+
+
+async def test_without_a_store_the_log_names_the_dead_letter(storeless: Bed, caplog: pytest.LogCaptureFixture) -> None:
+    workflow = await storeless.dispatch([ActivitySpec("fails", exhausted="park")])
+    async with storeless.worker(fails), DeadLetters(storeless.transport) as dead:
+        await until(lambda: dead_letters(dead))
+        (letter,) = await dead.list("fails")
+    assert f"workflow {workflow} is a dead letter (exhausted)" in caplog.text
+    assert f"paigeant dead-letters replay fails {letter.id}" in caplog.text
+    assert "workflows resume" not in caplog.text
+
+
+async def dead_letters(dead: DeadLetters) -> bool:
+    return bool(await dead.list("fails"))
+
+
+async def test_without_a_store_exhausted_is_a_dead_letter_that_can_be_replayed(storeless: Bed) -> None:
     attempts: list[int] = []
 
     @activity(retry=RetryPolicy(attempts=2, first_delay=0))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from ..errors import ResultTimeout, StoreRequired, WorkflowError
+from ..errors import StoreRequired, WorkflowError
 from .backend import run, shared_transport
+from .following import ended
 from .options import Json, Namespace, TransportName
 from .outcomes import exit_code, outcome_json, show_outcome
 from .output import say, show_json, warn
@@ -22,7 +21,6 @@ from .progress import Progress, shown
 if TYPE_CHECKING:
     from ..abc import Transport
     from ..routing import ActivitySpec
-    from ..runtime.client import WorkflowClient
     from ..runtime.outcome import Outcome, WorkflowStatus
 
 
@@ -120,7 +118,12 @@ async def _dispatch(
         if not request.wait:
             show_json(facts) if as_json else typer.echo(correlation_id)
             return 0
-        outcome = await follow(transport, correlation_id, request.specs, timeout, live=not as_json)
+        try:
+            outcome = await follow(transport, correlation_id, request.specs, timeout, live=not as_json)
+        except WorkflowError:
+            if as_json:
+                show_json(facts)
+            raise
         show_json({**facts, **outcome_json(outcome)}) if as_json else show_outcome(outcome)
         return exit_code(outcome)
 
@@ -142,32 +145,14 @@ async def follow(
     from ..runtime.client import WorkflowClient
 
     progress = Progress([spec.name for spec in specs])
-    try:
-        async with asyncio.timeout(timeout), WorkflowClient(transport) as client:
-            with shown(progress, live=live and sys.stderr.isatty()) as tell:
-                try:
-                    async for status in _changes(client, correlation_id):
-                        tell(status, await client.history(correlation_id))
-                except StoreRequired:
-                    say("without a state store there is no progress to show; waiting for the end")
-            return await client.outcome(correlation_id)
-    except TimeoutError:
-        raise ResultTimeout(
-            f"workflow {correlation_id!r} has not ended within {timeout:g} s; it goes on: "
-            f"paigeant workflows result {correlation_id}"
-        ) from None
-    except asyncio.CancelledError:
-        say(f"the workflow goes on: paigeant workflows result {correlation_id}")
-        raise
+    async with WorkflowClient(transport) as client:
+        with shown(progress, live=live and sys.stderr.isatty()) as show:
 
+            async def tell(status: WorkflowStatus) -> None:
+                show(status, await client.history(correlation_id))
 
-async def _changes(client: WorkflowClient, correlation_id: str) -> AsyncGenerator[WorkflowStatus, None]:
-    """Until it has ended. A parked workflow waits for a person, so waiting for it here would have no end."""
-    async with aclosing(cast("AsyncGenerator[WorkflowStatus, None]", client.watch(correlation_id))) as changes:
-        async for status in changes:
-            yield status
-            if status.state == "parked":
-                raise WorkflowError(
-                    f"workflow {correlation_id!r} is parked ({status.parked}); put it back to work with: "
-                    f"paigeant workflows resume {correlation_id}"
-                )
+            try:
+                return await ended(client, correlation_id, timeout, tell)
+            except StoreRequired:
+                say("without a state store there is no progress to show; waiting for the end")
+                return await client.outcome(correlation_id, timeout=timeout)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 import typer
 
 from .backend import run, workflow_client
+from .following import ended
 from .options import Json, Limit, Namespace, TransportName
 from .outcomes import exit_code, outcome_json, show_outcome
 from .output import printable, say, show_json, show_table
@@ -76,9 +77,9 @@ def result(
     namespace: Namespace = None,
     as_json: Json = False,
 ) -> None:
-    """Wait for the end and show it. Exit code 0 if completed, else 1."""
+    """Wait for the end and show it. Exit code 0 if completed, else 1; a parked workflow is not waited for."""
     seconds = duration(timeout, "--timeout")
-    outcome = _ask(transport, namespace, lambda client: client.outcome(correlation_id, timeout=seconds))
+    outcome = _ask(transport, namespace, lambda client: ended(client, correlation_id, seconds))
     show_json(outcome_json(outcome)) if as_json else show_outcome(outcome)
     raise typer.Exit(exit_code(outcome))
 

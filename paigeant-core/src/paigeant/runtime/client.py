@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from functools import partial
 
@@ -12,6 +12,7 @@ from ..abc import StateStore
 from ..envelope.frame import CONTENT_TYPE
 from ..envelope.opening import Opened
 from ..errors import (
+    BackendError,
     ResultExpired,
     ResultTimeout,
     RevisionConflict,
@@ -33,6 +34,8 @@ from .notifier import event_id
 from .outcome import FaultInfo, HistoryEntry, Outcome, WorkflowStatus, proven_status
 from .values import Values, read_history
 
+LOOK = 1.0
+"""Seconds for a last look at the store, when the time to wait is over already."""
 _WANTED = (Status.COMPLETED, Status.TERMINATED)
 _STATES = {State.READY: "ready", State.RUNNING: "running", State.WAITING: "waiting", State.ENDED: "ended"}
 
@@ -51,7 +54,7 @@ class WorkflowClient(Face):
 
         :param timeout: a timedelta or seconds; default for ever.
         :raises WorkflowFailed: it ended otherwise; ``outcome`` tells how.
-        :raises ResultTimeout: it has not ended by then; it goes on.
+        :raises ResultTimeout: it has not ended by then; it goes on, unless it is parked, as the text then says.
         :raises WorkflowNotFound: no such workflow.
         :raises ResultExpired: it ended long ago.
         """
@@ -74,14 +77,8 @@ class WorkflowClient(Face):
             async with env.clock.timeout(seconds):
                 opened, status = await waiting
         except TimeoutError:
-            look = (
-                "without a state store its outcome reaches only the transport instance that dispatched it"
-                if env.store is None
-                else f"look at `paigeant workflows status {correlation_id}`"
-            )
-            raise ResultTimeout(
-                f"workflow {correlation_id!r} has not ended within {seconds:g} s; it goes on: ask again; {look}"
-            ) from None
+            standing = await _standing(env, keys, correlation_id)
+            raise ResultTimeout(f"workflow {correlation_id!r} has not ended within {seconds:g} s; {standing}") from None
         return await _outcome(env, opened, keys, status)
 
     async def status(self, correlation_id: str) -> WorkflowStatus:
@@ -133,8 +130,9 @@ class WorkflowClient(Face):
         """The status now and after each change, until the workflow has ended.
 
         :raises WorkflowNotFound: no such workflow.
+        :raises StoreRequired: no state store is configured.
         """
-        _, store = await self._stored("watch")
+        _, store = await self._stored("following a workflow")
         keys = BranchKeys.of(check_correlation_id(correlation_id))
         async with aclosing(store.watch(keys.cursor)) as changes:
             async for _ in changes:
@@ -249,6 +247,18 @@ async def _cursor(store: StateStore, keys: BranchKeys, correlation_id: str) -> t
     if entry is None:
         raise _not_found(correlation_id)
     return Cursor.decode(entry.value), entry.revision
+
+
+async def _standing(env: Environment, keys: BranchKeys, correlation_id: str) -> str:
+    """What to tell one who has waited in vain."""
+    if env.store is None:
+        return "it goes on; without a state store only the transport instance that dispatched it can ask again"
+    with suppress(BackendError, TimeoutError):
+        async with env.clock.timeout(LOOK):
+            cursor, _ = await _cursor(env.store, keys, correlation_id)
+        if cursor.parked:
+            return f"it is parked ({cursor.parked}) until: paigeant workflows resume {correlation_id}"
+    return f"it goes on: ask again; look at `paigeant workflows status {correlation_id}`"
 
 
 def _not_found(correlation_id: str) -> WorkflowNotFound:

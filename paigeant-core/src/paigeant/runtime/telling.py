@@ -59,17 +59,23 @@ class Telling:
 
     async def parked(self, claim: Claim, reason: str) -> None:
         log.warning(
-            "workflow %s is parked (%s) at activity %s; resume it with: paigeant workflows resume %s",
+            "workflow %s is %s (%s) at activity %s; put it back to work with: %s",
             claim.correlation_id,
+            "parked" if self._env.store else "a dead letter",
             reason,
             claim.next.step.act,
-            claim.correlation_id,
+            self._remedy(claim),
             extra=_facts(claim),
         )
         if self._notifier:
             hop_id = claim.keys.hop_id(claim.seq)
             event = event_id(hop_id, WorkflowParked, claim.cursor.gen)
             await self._notifier.tell(WorkflowParked(event, claim.correlation_id, self._env.now(), reason))
+
+    def _remedy(self, claim: Claim) -> str:
+        if self._env.store is not None:
+            return f"paigeant workflows resume {claim.correlation_id}"
+        return f"paigeant dead-letters replay {claim.delivery.queue} {claim.delivery.message.id}"
 
     async def committed(self, claim: Claim, opened: Opened, duration: float) -> None:
         """The outcome of a hop, told before it is committed (see ``Notifier``)."""
