@@ -185,6 +185,18 @@ async def test_a_full_disk_loses_nothing_and_heals(tmp_path: Path) -> None:
             assert [message.id for message in await transport.peek("q", 1000)] == [*kept, "healed"]
 
 
+async def test_a_disk_that_is_full_before_it_is_opened(tmp_path: Path) -> None:
+    point = tmp_path / "mnt"
+    with mounted(point, "size=1m"):
+        async with SqliteTransport(point / "q.db"):
+            pass
+        with contextlib.suppress(OSError), (point / "ballast").open("wb", buffering=0) as ballast:
+            while ballast.write(bytes(4096)):
+                pass
+        with pytest.raises(BackendUnavailable, match="disk is full"):
+            await SqliteTransport(point / "q.db").connect()
+
+
 async def test_a_full_database_loses_nothing_and_heals(tmp_path: Path) -> None:
     """The same without a mount: SQLite's own limit of pages."""
     async with SqliteTransport(tmp_path / "q.db") as transport:

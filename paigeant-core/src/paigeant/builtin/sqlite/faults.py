@@ -7,10 +7,12 @@ from pathlib import Path
 
 from ...errors import BackendCorrupt, BackendError, BackendUnavailable, MessageTooLarge, PaigeantError
 
+_FULL = "cannot grow: the disk is full; free some space, what was not acknowledged can be repeated"
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY: "is locked by another process; end the program that holds a transaction on it open",
     sqlite3.SQLITE_LOCKED: "is locked by another connection; end the program that holds a transaction on it open",
-    sqlite3.SQLITE_FULL: "cannot grow: the disk is full; free some space, what was not acknowledged can be repeated",
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_IOERR_SHMSIZE: _FULL,
     sqlite3.SQLITE_READONLY: "is read-only; make the file and its directory writable for this user",
     sqlite3.SQLITE_PERM: "may not be accessed; make the file and its directory writable for this user",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; check that its directory exists and is writable for this user",
@@ -26,8 +28,12 @@ _CORRUPT = {
 
 def code_of(exc: BaseException) -> int:
     """The primary result code of SQLite, 0 if there is none."""
+    return _exact_code_of(exc) & 0xFF
+
+
+def _exact_code_of(exc: BaseException) -> int:
     code = getattr(exc, "sqlite_errorcode", None)
-    return code & 0xFF if isinstance(code, int) else 0
+    return code if isinstance(code, int) else 0
 
 
 def translate(exc: Exception, path: Path) -> PaigeantError:
@@ -41,8 +47,8 @@ def translate(exc: Exception, path: Path) -> PaigeantError:
 
 def _translate(exc: Exception, path: Path) -> PaigeantError:
     code = code_of(exc)
-    if code in _UNAVAILABLE:
-        return BackendUnavailable(f"the SQLite file {str(path)!r} {_UNAVAILABLE[code]} ({exc})")
+    if reason := _UNAVAILABLE.get(_exact_code_of(exc)) or _UNAVAILABLE.get(code):
+        return BackendUnavailable(f"the SQLite file {str(path)!r} {reason} ({exc})")
     if code in _CORRUPT:
         return BackendCorrupt(f"{str(path)!r} {_CORRUPT[code]} ({exc})")
     if code == sqlite3.SQLITE_TOOBIG:
