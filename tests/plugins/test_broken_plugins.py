@@ -80,6 +80,21 @@ def test_broken_plugin(case, site, header) -> None:
     assert {row.status for row in registry.installed() if row.name == "json"} == {"available"}
 
 
+@pytest.mark.parametrize("fails", ["", "\nraise RuntimeError"])
+def test_what_a_plugin_prints_goes_to_stderr(fails, site, header, capsys) -> None:
+    site.install("acme-chatty", "acme", f"print('hello'){fails}\n{header}{HOOK.replace('yield', 'print(7); yield')}")
+    PluginRegistry(CoreSettings()).installed()
+    assert capsys.readouterr() == ("", "hello\n" if fails else "hello\n7\n")
+
+
+def test_what_a_factory_prints_goes_to_stderr(site, header, capsys) -> None:
+    site.install(
+        "acme-chatty", "acme", header + HOOK.replace("Codec)", "lambda settings: print(8) or Codec(settings))")
+    )
+    PluginRegistry(CoreSettings(serializers=["acme"])).serializers()
+    assert capsys.readouterr() == ("", "8\n")
+
+
 def test_next_plugin_is_not_blamed(site, header, good_codec) -> None:
     """A rejected plugin is unregistered at once: its misspelt hook must not fail the one after it."""
     site.install("aaa-bad", "aaa", header + BROKEN["misspelt"][0])

@@ -121,6 +121,13 @@ def test_conflict_is_seen_from_metadata_alone(site, header, good_codec) -> None:
     assert PluginRegistry(CoreSettings()).serializers(), "others are not concerned"
 
 
+@pytest.mark.parametrize("rival", ["acme-json", "zebra-json"])
+def test_the_remedy_of_a_conflict_blocks_the_stranger(rival, site, good_codec) -> None:
+    site.install(rival, "json", good_codec)
+    with pytest.raises(PluginConflictError, match=rf"for example {rival}\)"):
+        PluginRegistry(CoreSettings(serializers=["json"])).serializers()
+
+
 def test_a_conflict_is_resolved_by_blocking_a_distribution(site, good_codec) -> None:
     site.install("one", "acme", good_codec.replace("x-acme", "x-one"))
     site.install("two", "acme", good_codec)

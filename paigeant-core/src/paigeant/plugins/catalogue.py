@@ -28,6 +28,9 @@ FIRST_PARTY = {
 }
 """Names and URL schemes of our own distributions, and the extra that installs each."""
 
+OURS = {"paigeant-core", *(f"paigeant-{extra}" for extra in FIRST_PARTY.values())}
+"""Our own distributions."""
+
 UNKNOWN_KIND = "unknown"
 
 
@@ -220,9 +223,11 @@ def _load_error(failure: PluginLoadFailure) -> PluginLoadError:
 
 def _conflict(subject: str, rivals: Sequence[FoundPlugin]) -> PluginConflictError:
     origins = " and ".join(rival.origin for rival in rivals)
+    # To block one of ours takes more with it than the plugin in question: the core has all built-in ones.
+    example = min(reversed(rivals), key=lambda rival: rival.distribution in OURS)
     return PluginConflictError(
         f"{subject} is provided by {origins}; uninstall one of them, or name the one not to use in "
-        f"PAIGEANT_BLOCK_PLUGINS (for example {rivals[-1].distribution})"
+        f"PAIGEANT_BLOCK_PLUGINS (for example {example.distribution})"
     )
 
 

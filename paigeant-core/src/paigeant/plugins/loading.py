@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from itertools import islice
@@ -43,10 +45,14 @@ class Loader:
         self._manager.add_hookspecs(hookspecs)
 
     def load(self, found: FoundPlugin) -> LoadedPlugin | PluginLoadFailure:
-        """Import it, register it, call its hooks. Whatever goes wrong is returned, not raised."""
+        """Import it, register it, call its hooks. Whatever goes wrong is returned, not raised.
+
+        What it prints must not mix with what a command prints on stdout.
+        """
         try:
-            plugin = EntryPoint(found.name, found.value, GROUP).load()
-            return LoadedPlugin(found, self._register(found.name, plugin))
+            with redirect_stdout(sys.stderr):
+                plugin = EntryPoint(found.name, found.value, GROUP).load()
+                return LoadedPlugin(found, self._register(found.name, plugin))
         except (Exception, SystemExit) as exc:
             return PluginLoadFailure(found, exc)
 

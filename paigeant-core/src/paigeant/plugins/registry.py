@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from abc import ABCMeta
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -151,7 +153,8 @@ class PluginRegistry:
     ) -> T:
         descriptor, settings = self._prepare(kind, text, namespace, offers or {})
         try:
-            return descriptor.factory(settings)
+            with redirect_stdout(sys.stderr):  # as when it is loaded: its imports are made here
+                return descriptor.factory(settings)
         except PaigeantError:
             raise
         except Exception as exc:
