@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,9 +54,12 @@ MALFORMED = [
     "acme-",
     "a--b",
     "class",
+    "true",
+    "test",
+    "testing-it",
 ]
 MALFORMED += ["ü", "x" * 41, "paigeant-", "acme$name", "acme\n"]
-TAKEN = ["sqlite", "json", "core", "redis", "paigeant-core"]
+TAKEN = ["sqlite", "json", "core", "redis", "paigeant-core", "none", "state"]
 
 
 @pytest.mark.parametrize("name", [*MALFORMED, *TAKEN])
@@ -62,6 +68,39 @@ def test_names_that_cannot_be(name: str, cli: InProcess, tmp_path: Path) -> None
     assert done.code == 2
     assert done.err.startswith("error: ")
     assert list(tmp_path.iterdir()) == []
+
+
+def names_of(kind: Kind) -> Iterator[str]:
+    """Every plugin name that might make a class of a name which the generated files hold already."""
+    for path, text in render(kind, substitutions(kind, "acme")).items():
+        for bound in bindings(text) if path.endswith(".py") else ():
+            words = [word.lower() for word in re.findall("[A-Z][a-z0-9]*", bound)]
+            yield from ("-".join(words[:length]) for length in range(1, len(words) + 1))
+
+
+def bindings(text: str) -> list[str]:
+    """What a module imports and defines, anywhere in it."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found += [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
+        elif isinstance(node, ast.ClassDef):
+            found.append(node.name)
+    return found
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_no_name_makes_a_class_that_is_there_already(kind: Kind, cli: InProcess, tmp_path: Path) -> None:
+    names = {*names_of(kind), "plugin-suite", "entry", "plugin", "transport", "store", "key", "codec", "write"}
+    for name in sorted(names):
+        target = tmp_path / name
+        if cli("new-plugin", kind, name, "--directory", str(target)).code:
+            continue  # refused
+        for path in target.rglob("*.py"):
+            bound = bindings(path.read_text())
+            assert len(bound) == len(set(bound)), (name, path.name, bound)
+            collected = [one for one in bound if one.startswith("Test") and "tests" not in path.parts]
+            assert not collected, (name, path.name)
 
 
 def test_nothing_is_written_over(cli: InProcess, tmp_path: Path) -> None:

@@ -4,24 +4,24 @@ import asyncio
 import json
 from pathlib import Path
 
-from paigeant_maildir.transport import CAPABILITIES, Maildir
+from paigeant_maildir.transport import CAPABILITIES, MaildirTransport
 
 from paigeant.model.message import Message, Publication
 from paigeant.testing import PluginSuite, TransportSuite
 
 
-class TestMaildir(TransportSuite):
+class TestMaildirTransport(TransportSuite):
     capabilities = CAPABILITIES
 
-    def make(self, tmp_path: Path) -> Maildir:
-        return Maildir(tmp_path, self.namespace)
+    def make(self, tmp_path: Path) -> MaildirTransport:
+        return MaildirTransport(tmp_path, self.namespace)
 
-    def make_unreachable(self, tmp_path: Path) -> Maildir:
+    def make_unreachable(self, tmp_path: Path) -> MaildirTransport:
         (tmp_path / "file").touch()
-        return Maildir(tmp_path / "file", self.namespace)
+        return MaildirTransport(tmp_path / "file", self.namespace)
 
 
-class TestMaildirPlugin(PluginSuite):
+class TestMaildirTransportPlugin(PluginSuite):
     name = "maildir"
     kinds = ("transport",)
 
@@ -31,7 +31,10 @@ class TestMaildirPlugin(PluginSuite):
 
 def test_what_is_not_a_message_is_put_aside(tmp_path: Path) -> None:
     async def receive() -> list[str]:
-        async with Maildir(tmp_path, "default") as transport, transport.consume(["work"], lease=30.0) as consumer:
+        async with (
+            MaildirTransport(tmp_path, "default") as transport,
+            transport.consume(["work"], lease=30.0) as consumer,
+        ):
             queue = tmp_path / "default" / "q-work"
             for number, text in enumerate((b"", b"{", json.dumps(["id", {"n": 1}, "!"]).encode())):
                 (queue / f"m-{number}").write_bytes(text)
@@ -45,7 +48,7 @@ def test_what_is_not_a_message_is_put_aside(tmp_path: Path) -> None:
 
 def test_clients_of_one_directory_see_each_other(tmp_path: Path) -> None:
     async def play() -> None:
-        async with Maildir(tmp_path, "default") as one, Maildir(tmp_path, "default") as other:
+        async with MaildirTransport(tmp_path, "default") as one, MaildirTransport(tmp_path, "default") as other:
             await one.publish(Publication("work", Message("m", b"")), Publication("work", Message("later", b""), 60.0))
             stats = (await other.queues())["work"]
             assert (stats.ready, stats.in_flight, stats.delayed) == (1, 0, 1)

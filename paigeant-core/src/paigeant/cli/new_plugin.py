@@ -36,7 +36,7 @@ _TRY: Final = {
 }
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _LONGEST = 40
-_OURS: Final = {"core", "all", "cli", "agents", "redis", "rabbitmq", "nats"}
+_OURS: Final = {"core", "all", "cli", "agents", "redis", "rabbitmq", "nats", "none", "state"}
 
 
 def new_plugin(
@@ -68,7 +68,7 @@ def substitutions(kind: Kind, name: str) -> dict[str, str]:
         "name": name,
         "distribution": f"paigeant-{name}",
         "package": f"paigeant_{name.replace('-', '_')}",
-        "class_name": "".join(part.capitalize() for part in name.split("-")),
+        "class_name": "".join(part.capitalize() for part in (*name.split("-"), _MODULE[kind])),
         "variable": name.replace("-", "_").upper(),
         "minimum": f"{major}.{minor}",
         "next": f"{major}.{minor + 1}",
@@ -99,11 +99,14 @@ def _checked(name: str) -> str:
     from importlib.metadata import entry_points
 
     bare = name.removeprefix("paigeant-")
-    if not _NAME.fullmatch(bare) or len(bare) > _LONGEST or keyword.iskeyword(bare):
+    keywords = keyword.iskeyword(bare) or keyword.iskeyword(bare.capitalize())
+    if not _NAME.fullmatch(bare) or len(bare) > _LONGEST or keywords:
         raise ConfigurationError(
             f"{name!r} cannot name a plugin; use lower-case letters and digits, in words joined by '-', "
             f"at most {_LONGEST} characters, such as 'acme-queue'"
         )
+    if bare.startswith("test"):
+        raise ConfigurationError(f"{name!r} cannot name a plugin: pytest would take its classes for tests")
     taken = {point.name.replace("_", "-") for point in entry_points(group="paigeant")}
     if bare in taken | _OURS:
         raise ConfigurationError(f"the name {bare!r} is taken by a plugin or by Paigeant itself; choose another one")

@@ -7,16 +7,16 @@ from paigeant.abc import Transport
 from paigeant.plugins import PluginSettings, TransportPlugin, hookimpl
 
 
-class MaildirSettings(PluginSettings):
+class MaildirTransportSettings(PluginSettings):
     path: Path = Path("maildir")  # PAIGEANT_MAILDIR_PATH
 
 
-def make(settings: MaildirSettings) -> Transport:
-    from .transport import Maildir
+def make(settings: MaildirTransportSettings) -> Transport:
+    from .transport import MaildirTransport
 
-    return Maildir(settings.path.absolute(), settings.namespace)
+    return MaildirTransport(settings.path.absolute(), settings.namespace)
 
 
 @hookimpl
-def paigeant_transports() -> Iterator[TransportPlugin[MaildirSettings]]:
-    yield TransportPlugin("maildir", "Files in a directory of this machine", MaildirSettings, make)
+def paigeant_transports() -> Iterator[TransportPlugin[MaildirTransportSettings]]:
+    yield TransportPlugin("maildir", "Files in a directory of this machine", MaildirTransportSettings, make)

@@ -20,7 +20,7 @@ CAPABILITIES = Capabilities(durable=True, renewable=True, max_delay=None, persis
 FORMAT = TypeAdapter(tuple[str, dict[str, str], Base64Bytes])
 
 
-class Maildir(Transport):
+class MaildirTransport(Transport):
     scope = "host"
 
     def __init__(self, path: Path, namespace: str) -> None:
@@ -39,8 +39,8 @@ class Maildir(Transport):
     async def disconnect(self) -> None:
         self.root = None
 
-    def clone(self) -> "Maildir":
-        return Maildir(self.path, self.namespace)
+    def clone(self) -> "MaildirTransport":
+        return MaildirTransport(self.path, self.namespace)
 
     def folder(self, queue: str) -> Path:
         if self.root is None:
@@ -68,14 +68,14 @@ class Maildir(Transport):
     @asynccontextmanager
     async def consume(
         self, queues: Collection[str], *, lease: float, expires: float | None = None
-    ) -> AsyncGenerator["MaildirConsumer"]:
+    ) -> AsyncGenerator["MaildirTransportConsumer"]:
         for folder in map(self.folder, queues):
             with mapped(), suppress(FileExistsError):
                 folder.mkdir(mode=0o700, exist_ok=True)
                 (folder / "lease").symlink_to(f"{lease:g}")  # T21: made together with what it says
             if (found := str((folder / "lease").readlink())) != f"{lease:g}":
                 raise ConfigurationError(f"{folder} has a lease of {found} s, not {lease:g} s")
-        consumer = MaildirConsumer(self, list(queues), lease)
+        consumer = MaildirTransportConsumer(self, list(queues), lease)
         try:
             yield consumer
         finally:
@@ -104,8 +104,8 @@ class Maildir(Transport):
         return None
 
 
-class MaildirConsumer(Consumer):
-    def __init__(self, transport: Maildir, queues: list[str], lease: float) -> None:
+class MaildirTransportConsumer(Consumer):
+    def __init__(self, transport: MaildirTransport, queues: list[str], lease: float) -> None:
         self.transport, self.queues, self.lease = transport, queues, lease
 
     async def receive(self, limit: int) -> list[Delivery]:
@@ -122,13 +122,13 @@ class MaildirConsumer(Consumer):
         with suppress(FileNotFoundError):  # another was first
             set_due(path.rename(mine), self.lease)
             if message := read(mine):
-                return MaildirDelivery(self.transport, queue, message, mine)
+                return MaildirTransportDelivery(self.transport, queue, message, mine)
             mine.rename(mine.with_name(f"bad-{mine.name}"))  # not one of ours: kept for a person to look at
         return None
 
 
-class MaildirDelivery(Delivery):
-    def __init__(self, transport: Maildir, queue: str, message: Message, path: Path) -> None:
+class MaildirTransportDelivery(Delivery):
+    def __init__(self, transport: MaildirTransport, queue: str, message: Message, path: Path) -> None:
         self.transport, self.queue, self.message, self.path = transport, queue, message, path
         self.deliveries, self.lease_token = None, f"{path.parent.name}/{path.name}"
 
