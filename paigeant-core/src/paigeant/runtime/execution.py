@@ -174,7 +174,10 @@ class Execution:
         return await self._in_time(call)
 
     def _threaded(self, function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-        return lambda **arguments: in_thread(partial(function, **arguments), f"paigeant-activity {self._activity.name}")
+        def run(**arguments: Any) -> Awaitable[Any]:
+            return in_thread(partial(function, **arguments), f"paigeant-activity {self._activity.name}")
+
+        return run
 
     async def _in_time(self, call: Callable[[], Awaitable[Any]]) -> Any:
         limit = self._activity.timeout

@@ -8,7 +8,6 @@ import random
 from typing import TYPE_CHECKING
 
 from ..errors import (
-    BackendError,
     LeaseLost,
     MessageTooLarge,
     PaigeantError,
