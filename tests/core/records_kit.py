@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from msgspec import structs
 
 from paigeant.envelope import CONTENT_TYPE, Codecs, Opened, Security, body, open_envelope, seal_hop, seal_origin, sha
+from paigeant.envelope.opening import carried
 from paigeant.model.message import Message
 from paigeant.model.records import Hop, Item, Origin, RevisionGrant, Step, ValueRef
 from paigeant.routing import ActivitySpec, HopDraft, Slip, build_steps
@@ -68,6 +69,10 @@ class Values:
         ref, data = self.codecs.encode(plain)
         self.blobs[ref.h] = data
         return ref
+
+    def travelling(self, slip: Slip) -> set[str]:
+        """Digests of those that travel on."""
+        return set(carried(slip, self.blobs))
 
 
 def signed(*keys: Key, namespace: str = "acme", **options: Any) -> Security:

@@ -19,7 +19,6 @@ from paigeant.envelope import (
     read_envelope,
     sha,
     unb64url,
-    write_envelope,
 )
 from paigeant.errors import (
     ConfigurationError,
@@ -66,7 +65,7 @@ def test_a_frame_is_read() -> None:
     assert envelope.origin == envelope.chain[0] == Record("e30", (Signature("cA", "cw"),))
     assert envelope.blobs == {sha(blob.encode()): blob.encode(), sha(binary): binary}
     assert envelope.ext == {"t": "x"}
-    assert json.loads(write_envelope(envelope)) == frame
+    assert json.loads(envelope.body) == frame
 
 
 signatures = st.builds(Signature, st.binary(max_size=9).map(b64url), st.binary(max_size=9).map(b64url))
@@ -78,9 +77,9 @@ exts = st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.integers(0,
 @given(records, st.lists(records, max_size=4), blobs, exts)
 def test_written_frames_are_read_back(origin: Record, chain: list[Record], values: list[bytes], ext: Any) -> None:
     envelope = Envelope((origin, *chain), {sha(v): v for v in values}, ext)
-    written = write_envelope(envelope)
+    written = envelope.body
     assert read_envelope(written, limit=LIMIT) == envelope
-    assert write_envelope(read_envelope(written, limit=LIMIT)) == written
+    assert read_envelope(written, limit=LIMIT).body == written
 
 
 _wrong: list[tuple[Any, type[Exception]]] = [

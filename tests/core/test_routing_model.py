@@ -24,7 +24,6 @@ from paigeant.routing import (
     apply,
     build_steps,
     fold,
-    needed,
     revision_ids,
     start,
 )
@@ -222,7 +221,7 @@ class Run:
         assert slip.variables == {k: V.ref(v) for k, v in model.values.items()}
         assert slip.results == {k: V.ref(v) for k, v in model.results.items()}
         assert self.attempt == model.attempt
-        assert needed(slip) == self._needed(slip)
+        assert V.travelling(slip) == self._needed(slip)
         assert fold(slip.origin, self.hops) == slip, "the fold is the state"
 
     def _needed(self, slip: Slip) -> set[str]:

@@ -18,7 +18,7 @@ from paigeant.model.records import (
     Revision,
     Source,
 )
-from paigeant.routing import ActivitySpec, Phase, ResultOf, Slip, Status, Task, apply, build_steps, needed, start
+from paigeant.routing import ActivitySpec, Phase, ResultOf, Slip, Status, Task, apply, build_steps, start
 
 from .records_kit import NOW, Values, draft_of, hop_of, origin_of, specs
 
@@ -221,12 +221,12 @@ def test_only_what_is_read_later_travels_on() -> None:
     slip = begin(*given, vars={"v": V.ref("variable")})
     a, b, c = ({V.ref({"x": f"arguments of {name}"}).h} for name in "abc")
     variable, ra, rb = ({V.ref(v).h} for v in ("variable", "result of a", "result of b"))
-    assert needed(slip) == a | b | c | variable
+    assert V.travelling(slip) == a | b | c | variable
     slip = then(slip, out=V.ref("result of a"))
-    assert needed(slip) == b | c | variable | ra
+    assert V.travelling(slip) == b | c | variable | ra
     undo = {V.ref("undo").h}
     slip = then(slip, out=V.ref("result of b"), comp=V.ref("undo"))
-    assert needed(slip) == c | variable | ra | rb | undo | b
-    assert needed(then(slip, out=V.ref("end"))) == variable | {V.ref("end").h}
-    assert needed(then(slip, "fault")) == variable | rb | undo | b | {ERR.h}
-    assert needed(then(then(slip, "fault"))) == variable | rb | {ERR.h}
+    assert V.travelling(slip) == c | variable | ra | rb | undo | b
+    assert V.travelling(then(slip, out=V.ref("end"))) == variable | {V.ref("end").h}
+    assert V.travelling(then(slip, "fault")) == variable | rb | undo | b | {ERR.h}
+    assert V.travelling(then(then(slip, "fault"))) == variable | rb | {ERR.h}

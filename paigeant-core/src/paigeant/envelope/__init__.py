@@ -15,7 +15,6 @@ from .frame import (
     Record,
     Signature,
     read_envelope,
-    write_envelope,
 )
 from .opening import open_envelope
 from .sealing import body, content_digest, seal_hop, seal_origin
@@ -47,5 +46,4 @@ __all__ = [
     "sha",
     "unb64url",
     "write_claims",
-    "write_envelope",
 ]

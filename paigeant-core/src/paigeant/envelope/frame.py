@@ -117,11 +117,6 @@ def read_envelope(body: bytes, *, limit: int = DEFAULT_LIMIT) -> Envelope:
     return Envelope(records, _blobs(frame.blobs), _ext(frame.ext))
 
 
-def write_envelope(envelope: Envelope) -> bytes:
-    """The bytes of an envelope."""
-    return envelope.body
-
-
 def _frame(body: bytes, limit: int) -> Frame:
     if len(body) > limit:
         raise LimitExceeded(f"envelope: {len(body)} bytes, more than the limit of {limit}")

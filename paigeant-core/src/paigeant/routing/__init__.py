@@ -11,7 +11,6 @@ from .advance import (
     Succeeded,
     Transition,
     advance,
-    needed,
     needed_refs,
 )
 from .itinerary import (
@@ -56,7 +55,6 @@ __all__ = [
     "check_records",
     "check_revision",
     "fold",
-    "needed",
     "needed_refs",
     "revision_ids",
     "start",

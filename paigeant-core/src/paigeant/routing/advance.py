@@ -125,14 +125,6 @@ def advance(slip: Slip, result: Result, *, attempt: int, policy: RetryPolicy, ra
     return Commit(_failed(task, result, attempt))
 
 
-def needed(slip: Slip) -> frozenset[str]:
-    """Digests of the values that must travel on: what later steps read, and what the caller gets."""
-    digests = {ref.h for ref in needed_refs(slip)}
-    if slip.fault is not None:
-        digests.add(slip.fault.text)
-    return frozenset(digests)
-
-
 def needed_refs(slip: Slip) -> list[ValueRef]:
     """References of the values that must travel on; one may come twice."""
     refs = list(slip.variables.values())
