@@ -64,7 +64,7 @@ def heads(of: str = "") -> object:
 @given(cursor=CURSORS, seq=st.integers(0, 5), at=st.integers(0, 5))
 def test_no_decision_runs_what_is_over_owned_or_parked(cursor: Cursor, seq: int, at: int) -> None:
     cursor = cursor.next(seq=at, head=f"head-{at}")
-    action = decide(cursor, seq, heads(), NOW).action  # type: ignore[arg-type]
+    action = decide(cursor, seq, heads(), NOW, 5.0).action  # type: ignore[arg-type]
     if action is Action.RUN:
         assert seq == at
         assert cursor.state in (State.READY, State.WAITING)
@@ -79,7 +79,7 @@ def test_no_decision_runs_what_is_over_owned_or_parked(cursor: Cursor, seq: int,
 @given(cursor=CURSORS, seq=st.integers(0, 5), at=st.integers(0, 5))
 def test_another_history_is_a_fork_unless_it_is_old(cursor: Cursor, seq: int, at: int) -> None:
     cursor = cursor.next(seq=at, head=f"head-{at}")
-    action = decide(cursor, seq, heads("other "), NOW).action  # type: ignore[arg-type]
+    action = decide(cursor, seq, heads("other "), NOW, 5.0).action  # type: ignore[arg-type]
     forked = cursor.state is not State.ENDED and seq >= at
     assert (action is Action.FORK) == forked
 

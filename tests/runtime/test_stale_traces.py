@@ -28,7 +28,7 @@ from paigeant.state.ids import BranchKeys
 from paigeant.state.transitions import MAX_CRASHES
 from paigeant.testing import VirtualClock
 
-from ..support import NO_RETRY, Bed, Recorder, until
+from ..support import NO_RETRY, STORED, Bed, Recorder, until
 
 
 async def test_a_stale_worker_overwrites_neither_result_nor_history(
@@ -261,3 +261,28 @@ async def test_a_copy_for_later_has_an_id_of_its_own(memory: Bed) -> None:
 
 async def _delayed(bed: Bed, queue: str) -> bool:
     return bool((await bed.transport.queues(queue))[queue].delayed)
+
+
+async def test_a_copy_of_a_hop_that_waits_in_the_store_is_dropped(tmp_path: Path) -> None:
+    clock, attempts = VirtualClock(), []
+
+    @activity("late", retry=RetryPolicy(attempts=2, first_delay=60, jitter=False))
+    async def late(ctx: ActivityContext) -> None:
+        attempts.append(ctx.attempt)
+        if ctx.attempt == 1:
+            raise ValueError("not yet")
+
+    for mode in STORED:
+        attempts.clear()
+        async with Bed("inmemory", mode, tmp_path, clock=clock) as bed, bed.client(clock=clock) as client:
+            async with bed.dispatcher(clock=clock) as dispatcher:
+                workflow = await dispatcher.dispatch_workflow([late.spec()])
+            [copy] = await bed.transport.peek("late")
+            async with bed.worker(late, clock=clock):
+                await until(lambda client=client, workflow=workflow: _waits(client, workflow))
+                await bed.transport.publish(Publication("late", copy))
+                await until(lambda bed=bed: _empty(bed, "late"))
+                assert not await _delayed(bed, "late")
+                await clock.advance(62)
+                assert (await client.outcome(workflow, timeout=15)).status == "completed"
+        assert attempts == [1, 2]

@@ -32,8 +32,10 @@ _RUN = Decision(Action.RUN)
 _ADOPT = Decision(Action.ADOPT)
 
 
-def decide(cursor: Cursor | None, seq: int, heads: Callable[[int], str], now: float) -> Decision:
+def decide(cursor: Cursor | None, seq: int, heads: Callable[[int], str], now: float, held: float) -> Decision:
     """Judge a message for hop ``seq``; ``heads(i)`` is the payload digest of its record ``i`` (0: origin).
+
+    ``held`` is that of the ``Rules``.
 
     A message that is ahead of the cursor and
     contains the cursor's last record is the rest of a history that the store forgot (a failover);
@@ -50,13 +52,15 @@ def decide(cursor: Cursor | None, seq: int, heads: Callable[[int], str], now: fl
         return Decision(Action.FORK)
     if seq > cursor.seq:
         return _ADOPT
-    return _at_cursor(cursor, now)
+    return _at_cursor(cursor, now, held)
 
 
-def _at_cursor(cursor: Cursor, now: float) -> Decision:
+def _at_cursor(cursor: Cursor, now: float, held: float) -> Decision:
     if cursor.state is State.READY:
         return _RUN
     if cursor.state is State.WAITING and not cursor.parked:
         early = cursor.until - now
+        if cursor.out and early > held:
+            return Decision(Action.DROP)  # The hop's own message is not sent yet: this is a copy.
         return Decision(Action.EARLY, early) if early > 0 else _RUN
     return Decision(Action.DROP)

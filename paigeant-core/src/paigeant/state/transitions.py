@@ -8,6 +8,7 @@ is published; a message that never arrives is sent again by the sweeper.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from msgspec import Struct
@@ -112,7 +113,13 @@ class Rules:
         """Separate mode: the message of a ready hop may be lost. First the same id again, then new ones."""
         gen = cursor.gen + (1 if cursor.sends else 0)
         sent = cursor.next(sends=cursor.sends + 1, gen=gen)
-        return Move(sent, now + backoff(sent.sends), None, Outgoing(cursor.queue, cursor.out))
+        due = _by_expiry(cursor, now + backoff(sent.sends))
+        return Move(sent, due, None, Outgoing(cursor.queue, cursor.out))
+
+    @property
+    def held(self) -> float:
+        """Longest time in seconds that a message may be in the broker while the cursor keeps a copy (``out``)."""
+        return self.broker_delay if self.separate else -math.inf
 
     def _ready(self, cursor: Cursor, body: bytes, now: float) -> Move:
         ready = cursor.next(state=State.READY, owner="", parked="", until=0.0, sends=0, out=b"")

@@ -72,4 +72,4 @@ class SharedProtocol(StoredProtocol):
         found = Cursor.decode(entry.value)
         if wanted.seq == claim.seq and found.nonce != claim.cursor.nonce:
             return False
-        return decide(found, claim.seq, claim.opened.heads, self._env.now()).action is Action.RUN
+        return decide(found, claim.seq, claim.opened.heads, self._env.now(), self._rules.held).action is Action.RUN

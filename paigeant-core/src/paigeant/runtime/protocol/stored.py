@@ -69,7 +69,7 @@ class StoredProtocol(HopProtocol):
         while True:
             entry = await patiently(self._store.get, self._env.clock, "reading a cursor", keys.cursor)
             cursor = Cursor.decode(entry.value) if entry else None
-            decision = decide(cursor, opened.slip.seq, opened.heads, self._env.now())
+            decision = decide(cursor, opened.slip.seq, opened.heads, self._env.now(), self._rules.held)
             if decision.action is Action.FORK:
                 raise ForkDetected(f"hop {opened.slip.seq} does not continue the committed history of this workflow")
             if decision.action is Action.DROP:
@@ -155,7 +155,7 @@ class StoredProtocol(HopProtocol):
         cursor = Cursor.decode(entry.value) if entry else None
         if entry is None or cursor is None or cursor.state is State.ENDED:
             return False
-        if decide(cursor, opened.slip.seq, opened.heads, self._env.now()).action is Action.FORK:
+        if decide(cursor, opened.slip.seq, opened.heads, self._env.now(), self._rules.held).action is Action.FORK:
             return False
         if opened.slip.seq < cursor.seq:
             await self._settle(delivery)  # An old copy: the current message, or the sweeper, ends the workflow.
