@@ -286,3 +286,18 @@ async def test_a_copy_of_a_hop_that_waits_in_the_store_is_dropped(tmp_path: Path
                 await clock.advance(62)
                 assert (await client.outcome(workflow, timeout=15)).status == "completed"
         assert attempts == [1, 2]
+
+
+async def test_history_where_only_the_broker_holds_the_envelope_tells_what_it_can(memory: Bed) -> None:
+    @activity("one")
+    async def one() -> None: ...
+
+    workflow = await memory.dispatch([ActivitySpec("one"), ActivitySpec("nobody")])
+    async with memory.worker(one):
+        await until(lambda: _moved(memory, "nobody"))
+    [entry] = await memory.state.scan("hist/")
+    await memory.state.put(entry.key[:-22] + "x" * 22, entry.value.replace(b'"worker":"', b'"worker":"stale '))
+    await memory.state.put(BranchKeys.of(workflow).history(1, "y" * 22), entry.value.replace(b'"seq":0', b'"seq":1'))
+    async with memory.client() as client:
+        [told] = await client.history(workflow)
+    assert (told.seq, told.worker.startswith("stale")) == (0, False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from functools import partial
@@ -108,6 +108,9 @@ class WorkflowClient(Face):
     async def history(self, correlation_id: str) -> list[HistoryEntry]:
         """The committed hops, oldest first: for people; the signed records decide.
 
+        A worker that lost its lease may have left a second entry of a hop. It is left out unless
+        the store holds nothing that tells the two apart.
+
         :raises StoreRequired: no state store is configured.
         """
         env, store = await self._stored("history")
@@ -123,8 +126,7 @@ class WorkflowClient(Face):
         if len({entry.seq for entry in entries.values()}) == len(entries):
             return list(entries.values())
         # A worker that had lost its lease left an entry of a record that was never committed.
-        committed = await _committed(env, store, keys)
-        return [entry for key, entry in entries.items() if key in committed]
+        return await _committed(env, store, keys, entries)
 
     async def watch(self, correlation_id: str) -> AsyncIterator[WorkflowStatus]:
         """The status now and after each change, until the workflow has ended.
@@ -232,14 +234,24 @@ async def _terminal_state(store: StateStore, keys: BranchKeys, correlation_id: s
     raise _not_found(correlation_id)
 
 
-async def _committed(env: Environment, store: StateStore, keys: BranchKeys) -> set[str]:
-    """Keys of the history entries of the records in the chain, which is the truth."""
+async def _committed(
+    env: Environment, store: StateStore, keys: BranchKeys, entries: Mapping[str, HistoryEntry]
+) -> list[HistoryEntry]:
+    """The entries of the records in the chain, which is the truth.
+
+    Where only the broker holds the envelope, the cursor knows its last record.
+    """
     entry = await store.get(keys.cursor)
-    cursor = Cursor.decode(entry.value) if entry else Cursor()
+    if entry is None:
+        return list(entries.values())
+    cursor = Cursor.decode(entry.value)
     result = await store.get(keys.result(cursor.nonce)) if cursor.state is State.ENDED else None
     envelope = result.value if result is not None else cursor.out
-    opened = await env.open_final(Message("", envelope, {"content-type": CONTENT_TYPE}))
-    return {keys.history(hop.seq, opened.heads(hop.seq + 1)) for hop in opened.hops}
+    known = {cursor.seq - 1: keys.history(cursor.seq - 1, cursor.head)} if cursor.head and cursor.seq else {}
+    if envelope:
+        opened = await env.open_final(Message("", envelope, {"content-type": CONTENT_TYPE}))
+        known = {hop.seq: keys.history(hop.seq, opened.heads(hop.seq + 1)) for hop in opened.hops}
+    return [one for key, one in entries.items() if one.seq < cursor.seq and known.get(one.seq, key) == key]
 
 
 async def _cursor(store: StateStore, keys: BranchKeys, correlation_id: str) -> tuple[Cursor, int]:
