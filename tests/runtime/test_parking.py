@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,12 +16,18 @@ from paigeant import (
     ResultExpired,
     ResultTimeout,
     RetryPolicy,
+    WorkflowClient,
     WorkflowError,
     activity,
 )
+from paigeant.builtin.inmemory.store import InMemoryStore
+from paigeant.builtin.inmemory.transport import InMemoryTransport
+from paigeant.model.store import ANY, Expected
+from paigeant.state.cursor import Cursor
+from paigeant.state.ids import BranchKeys
 
 from ..core.records_kit import Key, signed
-from ..support import NO_RETRY, Bed, until
+from ..support import NO_RETRY, PATIENCE, Bed, until
 
 
 @activity
@@ -184,3 +191,65 @@ async def test_without_a_store_an_expired_workflow_is_told_and_dead_lettered(sto
     async with storeless.worker(echo, security=keys), storeless.client(security=keys) as client:
         assert (await client.outcome(workflow, timeout=10)).status == "expired"
     assert await storeless.dead("echo") == ["Expired"]
+
+
+async def test_a_workflow_that_parks_again_while_it_is_resumed_stays_listed(memory: Bed) -> None:
+    async def parked_again() -> bool:
+        entry = await memory.state.get(keys.cursor)
+        return entry is not None and Cursor.decode(entry.value).gen > 0 and bool(Cursor.decode(entry.value).parked)
+
+    class Far(InMemoryStore):
+        """By the time that its deletions arrive, a worker has been quick."""
+
+        async def delete(self, key: str, *, expected: Expected = ANY) -> None:
+            await until(parked_again)
+            await super().delete(key, expected=expected)
+
+    @activity(retry=NO_RETRY)
+    async def broken() -> None:
+        raise PermanentFault("no")
+
+    workflow = await memory.dispatch([ActivitySpec("broken", exhausted="park")])
+    keys = BranchKeys.of(workflow)
+    far = memory.make_transport()
+    assert isinstance(far, InMemoryTransport)
+    far._store = Far(of=far._membership)
+    async with memory.worker(broken), far, WorkflowClient(far) as client:
+
+        async def parked() -> bool:
+            return (await client.status(workflow)).state == "parked"
+
+        await until(parked)
+        await client.resume(workflow)
+        assert await parked()
+        assert [status.correlation_id for status in await client.parked()] == [workflow]
+
+
+async def test_a_workflow_that_is_just_being_parked_stays_listed(tmp_path: Path) -> None:
+    """With a separate store the index is written before the cursor."""
+    looked, listed = asyncio.Event(), asyncio.Event()
+
+    class Slow(InMemoryStore):
+        async def put(self, key: str, value: Any, **options: Any) -> int:
+            revision = await super().put(key, value, **options)
+            if key.startswith("parked/"):
+                listed.set()
+                await looked.wait()
+            return revision
+
+    @activity(retry=NO_RETRY)
+    async def broken() -> None:
+        raise PermanentFault("no")
+
+    async with Bed("inmemory", "separate", tmp_path) as bed, Slow(f"inmemory://{bed._name}-state") as slow:
+        workflow = await bed.dispatch([ActivitySpec("broken", exhausted="park")])
+        async with bed.worker(broken, state_store=slow), bed.client() as client:
+            await asyncio.wait_for(listed.wait(), PATIENCE)
+            assert await client.parked() == []
+            looked.set()
+
+            async def parked() -> bool:
+                return (await client.status(workflow)).state == "parked"
+
+            await until(parked)
+            assert [status.correlation_id for status in await client.parked()] == [workflow]

@@ -24,6 +24,7 @@ from ..errors import (
 from ..model.events import WorkflowResumed
 from ..model.message import Message
 from ..model.names import check_correlation_id
+from ..model.store import Entry
 from ..routing import Status
 from ..state.cursor import Cursor, State
 from ..state.ids import BranchKeys
@@ -158,9 +159,10 @@ class WorkflowClient(Face):
                 keys = BranchKeys(workflow, branch)
                 current = await store.get(keys.cursor)
                 cursor = Cursor.decode(current.value) if current else None
+                if cursor is None or cursor.state is State.ENDED:
+                    await _unlist(store, entry)
                 if cursor is None or not cursor.parked:
-                    await store.delete(entry.key, expected=entry.revision)
-                    continue
+                    continue  # A worker that is about to park it lists it first.
                 wf = _parked_workflow(entry.value)
                 found.append(WorkflowStatus(wf, "parked", cursor.seq, cursor.attempt, cursor.queue, "", cursor.parked))
         return found[:limit]
@@ -174,6 +176,7 @@ class WorkflowClient(Face):
         """
         env, store = await self._stored("resume")
         keys = BranchKeys.of(check_correlation_id(correlation_id))
+        listed = await store.get(keys.parked)  # before the move: it may soon be parked again, and listed anew
         cursor, revision = await _cursor(store, keys, correlation_id)
         if not cursor.parked:
             raise WorkflowError(f"workflow {correlation_id!r} is not parked; it is {_STATES[cursor.state]}")
@@ -181,7 +184,8 @@ class WorkflowClient(Face):
             await make_move(env, store, keys, env.rules.resume(cursor, env.now()), revision)
         except RevisionConflict:
             raise WorkflowError(f"workflow {correlation_id!r} was changed by someone else just now") from None
-        await store.delete(keys.parked)
+        if listed is not None:
+            await _unlist(store, listed)
         if env.notifier:
             event = event_id(keys.hop_id(cursor.seq), WorkflowResumed, cursor.gen)
             await env.notifier.tell(WorkflowResumed(event, correlation_id, env.now()))
@@ -214,6 +218,12 @@ class WorkflowClient(Face):
     async def _leave(self, inbox: Inbox, env: Environment) -> None:
         self._receiving = False
         await inbox.leave(env)
+
+
+async def _unlist(store: StateStore, listed: Entry) -> None:
+    """Delete an index entry of a parked workflow, unless it has been written anew."""
+    with suppress(RevisionConflict):
+        await store.delete(listed.key, expected=listed.revision)
 
 
 def _parked_workflow(note: bytes) -> str:
