@@ -1,19 +1,22 @@
-"""The sweeper outlives whatever one look meets."""
+"""The sweeper keeps up with what is due, and outlives whatever one look meets."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from paigeant import ActivitySpec, WorkflowDispatcher, activity
+from paigeant import ActivityContext, ActivitySpec, RetryPolicy, WorkflowDispatcher, activity
 from paigeant.builtin.inmemory.store import InMemoryStore
 from paigeant.builtin.inmemory.transport import InMemoryTransport
 from paigeant.errors import BackendCorrupt
 from paigeant.model.store import Entry
+from paigeant.runtime.sweeper import Sweeper
+from paigeant.testing import VirtualClock
 
-from ..support import Bed
+from ..support import PATIENCE, STORED, Bed, Mode, until
 
 
 class Odd(InMemoryStore):
@@ -67,3 +70,69 @@ async def test_neither_a_slip_nor_an_odd_entry_keeps_it_from_the_others(
                 assert (await client.result(workflow)).status == "completed"
     assert store.reads > 0
     assert caplog.text.count("the sweeper failed; it goes on") == 2
+
+
+class Counting(InMemoryStore):
+    """Notes how many cursors are read at once."""
+
+    reading = most = 0
+
+    async def get(self, key: str) -> Entry | None:
+        self.reading += 1
+        self.most = max(self.most, self.reading)
+        await asyncio.sleep(0)
+        self.reading -= 1
+        return await super().get(key)
+
+
+@activity("late", retry=RetryPolicy(attempts=2, first_delay=60, jitter=False))
+async def late(ctx: ActivityContext) -> None:
+    if ctx.attempt == 1:
+        raise ValueError("not yet")
+
+
+@pytest.mark.parametrize("mode", STORED)
+async def test_all_that_is_due_goes_on_in_one_sweep(
+    mode: Mode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paigeant.runtime.throttle.TOLERATED", 10**9)
+    clock, count = VirtualClock(), 20
+    async with Bed("inmemory", mode, tmp_path, clock=clock) as bed, bed.client(clock=clock) as client:
+        async with bed.dispatcher(clock=clock) as dispatcher:
+            workflows = [await dispatcher.dispatch_workflow([late.spec()]) for _ in range(count)]
+        async with bed.worker(late, clock=clock):
+
+            async def wait() -> bool:
+                return {(await client.status(one)).state for one in workflows} == {"waiting"}
+
+            await until(wait)
+        clock.jump(61)
+        store = Counting(f"inmemory://{bed._name}" + ("-state" if mode == "separate" else ""), clock=clock)
+        async with store:
+            env = await client._session.open()
+            assert await Sweeper(env, store, limit=3).sweep() == count
+        assert {(await client.status(one)).state for one in workflows} == {"ready"}
+        assert store.most == 3
+
+
+async def test_a_healthy_backlog_is_not_sent_again_faster_than_the_limit(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    async with Bed("inmemory", "separate", tmp_path, clock=clock) as bed, bed.client(clock=clock) as client:
+        async with bed.dispatcher(clock=clock) as dispatcher:
+            for _ in range(20):
+                await dispatcher.dispatch_workflow([ActivitySpec("echo")])
+        clock.jump(31)
+        sweeper = Sweeper(await client._session.open(), bed.state, limit=3)
+        assert [await sweeper.sweep() for _ in range(3)] == [3, 3, 3]
+
+
+class Stale(InMemoryStore):
+    """Its index knows more than there is; it may."""
+
+    async def due(self, before: float, limit: int = 100) -> list[str]:
+        return [f"run/gone-{number}/0" for number in range(10)]
+
+
+async def test_what_cannot_be_moved_is_no_reason_to_look_without_pause(memory: Bed) -> None:
+    async with memory.client() as client, Stale("inmemory://stale") as store, asyncio.timeout(PATIENCE):
+        assert await Sweeper(await client._session.open(), store, limit=3).sweep() == 0

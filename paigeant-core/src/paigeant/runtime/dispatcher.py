@@ -25,10 +25,9 @@ from .binding import plain
 from .environment import Environment, Face
 from .inbox import Inbox
 from .lifetime import lifetime
-from .moving import make_move
+from .moving import make_move, publication
 from .notifier import event_id
 from .patience import patiently
-from .protocol.stored import publication
 from .sealing import HOP_BYTES
 from .values import Outbox
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..envelope.frame import CONTENT_TYPE
-from ..envelope.opening import open_envelope
-from ..errors import BackendCorrupt, BackendError, RevisionConflict, SecurityError
-from ..model.events import WorkflowEnded, WorkflowParked
-from ..model.message import Message
-from ..model.store import KEEP, Entry, Write
+from ..errors import BackendError, MessageTooLarge, RevisionConflict
+from ..model.events import WorkflowEnded
+from ..model.store import KEEP, Entry
 from ..state.cursor import Cursor, State
 from ..state.ids import BranchKeys
-from ..state.transitions import MAX_SENDS, Move, backoff
-from .claim import nonce
-from .lifetime import lifetime
-from .moving import make_move
-from .notifier import event_id
-from .protocol.stored import parked_note
+from ..state.transitions import EXPIRY_MARGIN, MAX_SENDS, Move, backoff
+from .moving import end_expired, make_move, park, too_large, workflow_of
 from .telling import ended_id
 
 if TYPE_CHECKING:
@@ -33,12 +28,14 @@ class Sweeper:
     """Sends lost messages again, takes over expired claims, ends waits and expired workflows.
 
     :param interval: seconds between looks.
-    :param limit: most cursors handled per look; it picks at random among four times as many, so that
-        many workers disturb each other little and entries nobody can process do not starve the rest.
+    :param limit: most cursors handled at once; it picks at random among four times as many, so that
+        many workers disturb each other little and entries nobody can process do not starve the rest. Also the
+        most messages sent again per interval: a healthy backlog must not be amplified.
     """
 
     def __init__(self, env: Environment, store: StateStore, *, interval: float = 1.0, limit: int = 64) -> None:
         self._env, self._store, self._interval, self._limit = env, store, interval, limit
+        self._resends = limit
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -52,85 +49,79 @@ class Sweeper:
             await self._env.clock.sleep(self._interval * (0.75 + random.random() / 2))
 
     async def sweep(self) -> int:
-        """One look; returns how many cursors were moved."""
-        keys = await self._store.due(self._env.now(), self._limit * 4)
-        moved = 0
-        for key in random.sample(keys, min(self._limit, len(keys))):
-            branch = BranchKeys.from_cursor_key(key)
-            if branch is not None:
-                moved += await self._look_after(branch)
-        return moved
+        """Look until nothing more is due, or nothing due can be moved now; returns how many cursors were moved."""
+        self._resends = self._limit
+        total = 0
+        while True:
+            keys = await self._store.due(self._env.now(), self._limit * 4)
+            picked = random.sample(keys, min(self._limit, len(keys)))
+            branches = [branch for branch in map(BranchKeys.from_cursor_key, picked) if branch is not None]
+            moved = sum(await asyncio.gather(*map(self._look_after, branches)))
+            total += moved
+            if not moved or len(keys) <= self._limit:
+                return total
 
     async def _look_after(self, keys: BranchKeys) -> bool:
+        """Whether the cursor was moved. Raises nothing, for the others are not to suffer."""
+        entry = None
         try:
             entry = await self._store.get(keys.cursor)
-        except BackendCorrupt as exc:
-            log.warning("cursor %s cannot be looked after: %s", keys.cursor, exc)
-            return False
-        if entry is None or entry.due is None or entry.due > self._env.now():
-            return False
-        try:
-            cursor = Cursor.decode(entry.value)
-            move, writes = await self._move(keys, entry, cursor)
-            if move is None:
+            if entry is None or entry.due is None or entry.due > self._env.now():
                 return False
-            await make_move(self._env, self._store, keys, move, entry.revision, writes)
+            return await self._act(keys, entry, Cursor.decode(entry.value))
         except RevisionConflict:
             return False
         except BackendError as exc:
             log.warning("cursor %s cannot be looked after: %s", keys.cursor, exc)
-            await self._postpone(keys, entry, backoff(1))
-            return False
-        return True
+        except Exception:
+            log.exception("cursor %s cannot be looked after", keys.cursor)
+        if entry is not None:
+            await self._postpone(keys, entry, self._env.now() + backoff(1))
+        return False
 
-    async def _move(self, keys: BranchKeys, entry: Entry, cursor: Cursor) -> tuple[Move | None, tuple[Write, ...]]:
+    async def _act(self, keys: BranchKeys, entry: Entry, cursor: Cursor) -> bool:
         now, rules = self._env.now(), self._env.rules
+        if cursor.state is not State.ENDED and now >= cursor.exp:
+            await self._expire(keys, entry, cursor)
+            return True
         if cursor.state is State.RUNNING:
             log.warning("the worker of hop %d of %s is gone; taking it over", cursor.seq, keys.cursor)
-            return await self._taken_over(keys, cursor)
-        if cursor.state is State.WAITING and cursor.parked:
-            return await self._expired(keys, cursor)
-        if cursor.state is State.WAITING:
-            return rules.resume(cursor, now), ()
+            return await self._make(keys, entry, rules.take_over(cursor, now))
+        if cursor.state is State.WAITING and not cursor.parked:
+            return await self._make(keys, entry, rules.resume(cursor, now))
         if cursor.state is State.READY and cursor.out and self._env.mode == "separate":
-            if await self._held_back(cursor):
-                await self._postpone(keys, entry, backoff(cursor.sends), cursor.next(sends=cursor.sends + 1))
-                return None, ()
-            return rules.resend(cursor, now), ()
-        await self._postpone(keys, entry, None)
-        return None, ()
+            return await self._send_again(keys, entry, cursor)
+        await self._postpone(keys, entry, cursor.exp + EXPIRY_MARGIN if cursor.exp else None)
+        return False
 
-    async def _taken_over(self, keys: BranchKeys, cursor: Cursor) -> tuple[Move, tuple[Write, ...]]:
-        move = self._env.rules.take_over(cursor, self._env.now())
+    async def _make(self, keys: BranchKeys, entry: Entry, move: Move) -> bool:
         if not move.cursor.parked:
-            return move, ()
-        workflow = await self._workflow(cursor)
-        event = event_id(keys.hop_id(cursor.seq), WorkflowParked, cursor.gen)
-        await self._env.notifier.tell(WorkflowParked(event, workflow, self._env.now(), move.cursor.parked))
-        return move, (Write(keys.parked, parked_note(move.cursor.parked, workflow, cursor.queue)),)
+            try:
+                await make_move(self._env, self._store, keys, move, entry.revision)
+                return True
+            except MessageTooLarge as exc:
+                move = too_large(self._env, Cursor.decode(entry.value), exc)
+        await park(self._env, self._store, keys, move, entry.revision)
+        return True
 
-    async def _workflow(self, cursor: Cursor) -> str:
-        """The correlation id, from the signed envelope: keys hold only its hash."""
-        message = Message("", cursor.out, {"content-type": CONTENT_TYPE})
-        try:
-            opened = await open_envelope(
-                message, self._env.security, now=self._env.now(), limit=self._env.max_body, allow_expired=True
-            )
-        except SecurityError as exc:
-            log.warning("the envelope kept for a parked workflow cannot be read: %s", exc)
-            return ""
-        return opened.slip.origin.wf
+    async def _send_again(self, keys: BranchKeys, entry: Entry, cursor: Cursor) -> bool:
+        if not self._resends:
+            return False
+        self._resends -= 1
+        if await self._held_back(cursor):
+            later = self._env.now() + backoff(cursor.sends)
+            await self._postpone(keys, entry, later, cursor.next(sends=cursor.sends + 1))
+            return False
+        return await self._make(keys, entry, self._env.rules.resend(cursor, self._env.now()))
 
-    async def _expired(self, keys: BranchKeys, cursor: Cursor) -> tuple[Move, tuple[Write, ...]]:
-        """A parked workflow that nobody resumed before it expired."""
+    async def _expire(self, keys: BranchKeys, entry: Entry, cursor: Cursor) -> None:
+        """Nobody did it in time: it is parked, its worker is gone, or its queue is not served."""
+        workflow = await workflow_of(self._env, cursor)
+        log.warning("workflow %s has expired in queue %r", workflow or keys.workflow, cursor.queue)
         if self._env.notifier:
             event = ended_id(keys.hop_id(cursor.seq), "expired")
-            workflow = await self._workflow(cursor)
             await self._env.notifier.tell(WorkflowEnded(event, workflow, self._env.now(), "expired"))
-        ttl = lifetime(self._env, cursor.exp) + self._env.settings.workflow_ttl
-        mark = nonce()
-        move = self._env.rules.end(cursor, seq=cursor.seq, outcome="expired", nonce=mark, ttl=ttl)
-        return move, (Write(keys.result(mark), cursor.out, ttl=ttl),)
+        await end_expired(self._env, self._store, keys, cursor, entry.revision, cursor.out)
 
     async def _held_back(self, cursor: Cursor) -> bool:
         """A healthy backlog must not be amplified: not while work is ready there, but not for ever."""
@@ -139,12 +130,7 @@ class Sweeper:
         stats = await self._env.transport.queues(cursor.queue)
         return stats[cursor.queue].ready > 0
 
-    async def _postpone(
-        self, keys: BranchKeys, entry: Entry, delay: float | None, cursor: Cursor | None = None
-    ) -> None:
-        due = None if delay is None else self._env.now() + delay
+    async def _postpone(self, keys: BranchKeys, entry: Entry, due: float | None, cursor: Cursor | None = None) -> None:
         value = KEEP if cursor is None else cursor.encode()
-        try:
+        with suppress(BackendError):  # then it is looked at again, or somebody else has moved it
             await self._store.put(keys.cursor, value, expected=entry.revision, due=due)
-        except RevisionConflict:
-            return

@@ -18,9 +18,10 @@ from ...state.cursor import Cursor, State
 from ...state.decision import Action
 from ...state.transitions import Move, Outgoing
 from ..claim import Claim, nonce
+from ..moving import send
 from ..patience import patiently
 from .base import give_back
-from .stored import StoredProtocol, send
+from .stored import StoredProtocol
 
 if TYPE_CHECKING:
     from ...abc import StateStore

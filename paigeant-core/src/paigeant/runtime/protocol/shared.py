@@ -8,10 +8,11 @@ from ...errors import LeaseLost, OutcomeUnknown, RevisionConflict
 from ...model.store import Write
 from ...state.cursor import Cursor
 from ...state.decision import Action, decide
-from ...state.transitions import MAX_CRASHES, Move, Outgoing
+from ...state.transitions import MAX_CRASHES, Move
 from ..claim import Claim, nonce
+from ..moving import publication
 from ..patience import patiently
-from .stored import StoredProtocol, publication
+from .stored import StoredProtocol
 
 if TYPE_CHECKING:
     from ...model.message import Publication
@@ -30,8 +31,8 @@ class SharedProtocol(StoredProtocol):
 
     async def release(self, claim: Claim) -> None:
         # By copy, so that a shutdown is not counted as a crash of the activity.
-        cursor = claim.cursor.next(gen=claim.cursor.gen + 1)
-        await self._make(claim, Move(cursor, None, None, Outgoing(cursor.queue, claim.delivery.message.body)))
+        cursor = claim.cursor.next(out=claim.delivery.message.body)
+        await self._make(claim, self._rules.release(cursor, self._env.now()))
 
     async def _make(self, claim: Claim, move: Move, writes: tuple[Write, ...] = ()) -> None:
         cursor = move.cursor if move.cursor.outcome else move.cursor.next(nonce=nonce())

@@ -2,61 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from msgspec.json import encode
-
-from ...envelope.frame import CONTENT_TYPE
 from ...envelope.sealing import body, content_digest
-from ...errors import BackendError, ForkDetected, RevisionConflict
-from ...model.message import Message, Publication
-from ...model.store import ABSENT, KEEP, Entry, Expected, Write
+from ...errors import ForkDetected, RevisionConflict
+from ...model.store import ABSENT, Entry, Expected, Write
 from ...state.cursor import Cursor, State
 from ...state.decision import Action, decide
-from ...state.transitions import Move, Outgoing
+from ...state.transitions import Move
 from ..claim import Claim, nonce
 from ..lifetime import lifetime
+from ..moving import end_expired, parked_note
 from ..patience import patiently
 from .base import Commit, HopProtocol
 
 if TYPE_CHECKING:
     from ...abc import Delivery, StateStore
     from ...envelope.opening import Opened
+    from ...model.message import Publication
     from ...state.ids import BranchKeys
     from ..environment import Environment
-
-log = logging.getLogger("paigeant.runtime")
-
-UNSENT_AGAIN = 3.0
-"""Seconds until a message that could not be sent is tried again."""
-HEADERS = {"content-type": CONTENT_TYPE}
-
-
-def publication(keys: BranchKeys, cursor: Cursor, send: Outgoing) -> Publication:
-    """The message for the cursor's hop; its id tells a repeat from a deliberate re-send."""
-    return Publication(send.queue, Message(keys.message_id(cursor.seq, cursor.gen), send.body, HEADERS), send.delay)
-
-
-async def send(env: Environment, store: StateStore, keys: BranchKeys, cursor: Cursor, outgoing: Outgoing) -> None:
-    """Publish what a committed cursor of separate mode says. If that fails, the sweeper looks again soon, and not
-    only when a message that *was* sent would be overdue."""
-    try:
-        await env.transport.publish(publication(keys, cursor, outgoing))
-    except BackendError as exc:
-        log.warning("the message for hop %d was not sent (%s); the sweeper will send it", cursor.seq, exc)
-        with suppress(BackendError):
-            entry = await store.get(keys.cursor)
-            if entry is not None and Cursor.decode(entry.value).nonce == cursor.nonce:
-                due = env.now() + outgoing.delay + UNSENT_AGAIN
-                await store.put(keys.cursor, KEEP, expected=entry.revision, due=due)
-
-
-def parked_note(reason: str, workflow: str, queue: str) -> bytes:
-    """What the index of parked workflows says about one: keys hold only hashes."""
-    return encode({"workflow": workflow, "queue": queue, "reason": reason})
 
 
 class StoredProtocol(HopProtocol):
@@ -147,8 +113,8 @@ class StoredProtocol(HopProtocol):
 
     async def park(self, claim: Claim, reason: str) -> None:
         move = self._rules.park(claim.cursor, reason=reason, body=body(claim.opened))
-        note = parked_note(reason, claim.correlation_id, claim.cursor.queue)
-        await self._make(claim, move, (Write(claim.keys.parked, note),))
+        note = parked_note(self._env, claim.keys, move.cursor, claim.correlation_id)
+        await self._make(claim, move, (note,))
 
     async def expire(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> bool | None:
         entry = await self._store.get(keys.cursor)
@@ -160,13 +126,6 @@ class StoredProtocol(HopProtocol):
         if opened.slip.seq < cursor.seq:
             await self._settle(delivery)  # An old copy: the current message, or the sweeper, ends the workflow.
             return None
-        await self._end_expired(keys, entry, cursor, body(opened))
+        await end_expired(self._env, self._store, keys, cursor, entry.revision, body(opened))
         await self._settle(delivery)
         return True
-
-    async def _end_expired(self, keys: BranchKeys, entry: Entry, cursor: Cursor, final: bytes) -> None:
-        ttl = lifetime(self._env, cursor.exp) + self._env.settings.workflow_ttl
-        mark = nonce()
-        move = self._rules.end(cursor, seq=cursor.seq, outcome="expired", nonce=mark, ttl=ttl)
-        await self._store.put(keys.result(mark), final, ttl=ttl)
-        await self._store.put(keys.cursor, move.cursor.encode(), expected=entry.revision, ttl=ttl)
