@@ -260,8 +260,8 @@ class World:
         cursor, entry = await self.cursor()
         assert cursor is not None
         assert entry is not None
-        if cursor.state is State.ENDED or cursor.parked or entry.due is not None:
-            return True
+        if cursor.state is State.ENDED or cursor.parked or (entry.due is not None and cursor.out):
+            return True  # a due alone only ends it when it has expired
         stats = await self.transport.queues(QUEUES[cursor.seq])
         return any(each.ready or each.in_flight or each.delayed for each in stats.values())
 

@@ -107,8 +107,9 @@ def test_no_move_leaves_a_branch_without_a_message_or_a_due(
         ]
     for move in moves:
         assert move.due is not None or move.send is not None
-        assert move.due is None or move.cursor.out == body, "who looks then must have something to send"
-        assert not separate or move.due is not None, "in separate mode a message may always be lost"
+        assert move.due is not None, "nobody may serve the queue: then somebody ends it when it has expired"
+        assert move.due >= cursor.exp or move.cursor.out == body, "who looks before must have something to send"
+        assert not separate or move.cursor.out == body, "in separate mode a message may always be lost"
         assert move.cursor.gen >= (cursor.gen if move.cursor.seq == cursor.seq else 0) or move is moves[0]
         assert move.send is None or move.send.delay <= BROKER_DELAY
 

@@ -83,7 +83,10 @@ class WorkflowResumed(_Event):
 
 @dataclass(frozen=True, slots=True)
 class WorkflowEnded(_Event):
-    """The one terminal state."""
+    """The one terminal state.
+
+    ``workflow`` is empty if it expired in a queue that nobody serves, and only the broker has its id.
+    """
 
     status: str
 

@@ -53,7 +53,8 @@ class WorkflowClient(Face):
     async def result(self, correlation_id: str, *, timeout: timedelta | float | None = None) -> Outcome:
         """Wait for the workflow to end as ``completed``.
 
-        :param timeout: a timedelta or seconds; default for ever.
+        :param timeout: a timedelta or seconds; default for ever. A workflow ends by its expiry, but
+            only while some worker runs in its namespace.
         :raises WorkflowFailed: it ended otherwise; ``outcome`` tells how.
         :raises ResultTimeout: it has not ended by then; it goes on, unless it is parked, as the text then says.
         :raises WorkflowNotFound: no such workflow.
@@ -80,6 +81,8 @@ class WorkflowClient(Face):
         except TimeoutError:
             standing = await _standing(env, keys, correlation_id)
             raise ResultTimeout(f"workflow {correlation_id!r} has not ended within {seconds:g} s; {standing}") from None
+        if opened is None:
+            return Outcome(correlation_id, status)
         return await _outcome(env, opened, keys, status)
 
     async def status(self, correlation_id: str) -> WorkflowStatus:
@@ -198,14 +201,16 @@ class WorkflowClient(Face):
 
     async def _ended(
         self, env: Environment, store: StateStore, keys: BranchKeys, correlation_id: str
-    ) -> tuple[Opened, str]:
+    ) -> tuple[Opened | None, str]:
         ended = await _terminal_state(store, keys, correlation_id)
         result = await store.get(keys.result(ended.nonce))
+        if result is None and ended.outcome == "expired":
+            return None, ended.outcome  # It ended in a queue that nobody serves; only the broker holds its envelope.
         if result is None:
             raise ResultExpired(f"workflow {correlation_id!r} ended as {ended.outcome}; its results were cleaned up")
         return await env.open_final(Message("", result.value, {"content-type": CONTENT_TYPE})), ended.outcome
 
-    async def _replied(self, env: Environment, correlation_id: str) -> tuple[Opened, str]:
+    async def _replied(self, env: Environment, correlation_id: str) -> tuple[Opened | None, str]:
         """Without a store: the signed final envelope comes to the inbox that was named in the origin."""
         inbox = Inbox.of(env)
         if not self._receiving:

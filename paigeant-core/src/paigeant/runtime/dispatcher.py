@@ -80,7 +80,8 @@ class WorkflowDispatcher(Face):
         :param correlation_id: ``[A-Za-z0-9._-]{1,128}``; default a random UUID.
         :param revisions: what activities may change in the itinerary; default nothing.
         :param expires: a timedelta or seconds after which it ends as ``expired``; default from
-            configuration (24 h).
+            configuration (24 h). With a state store any worker of the namespace ends it, though
+            nobody serves its queue, at most five minutes later.
         :returns: the correlation id.
         :raises InvalidWorkflow: the itinerary or a value is wrong; nothing was published.
         :raises SerializationError: a value cannot be carried; names it.

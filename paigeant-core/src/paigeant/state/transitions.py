@@ -78,11 +78,11 @@ class Rules:
             state=State.WAITING, until=now + delay, attempt=attempt, gen=gen, sends=0, owner="", parked=""
         )
         if delay > self.broker_delay:
-            return Move(waiting.next(out=body), min(now + delay, cursor.exp + EXPIRY_MARGIN))
+            return Move(waiting.next(out=body), _by_expiry(cursor, now + delay))
         sent = Outgoing(cursor.queue, body, delay)
         if self.separate:
             return Move(waiting.next(out=body), now + delay + RESEND_AFTER, None, sent)
-        return Move(waiting.next(out=b""), None, None, sent)
+        return Move(waiting.next(out=b""), _by_expiry(cursor), None, sent)
 
     def park(self, cursor: Cursor, *, reason: str, body: bytes) -> Move:
         """It waits for a person, at most until the workflow expires."""
@@ -99,7 +99,7 @@ class Rules:
         return Move(cursor.next(state=State.RUNNING, owner=owner, until=0.0), now + lease)
 
     def release(self, cursor: Cursor, now: float) -> Move:
-        """Separate mode: a claim given back unharmed at shutdown."""
+        """A claim given back unharmed at shutdown, by copy."""
         return self._ready(cursor.next(gen=cursor.gen + 1), cursor.out, now)
 
     def take_over(self, cursor: Cursor, now: float) -> Move:
@@ -128,8 +128,16 @@ class Rules:
     def _sent(self, ready: Cursor, body: bytes, now: float) -> Move:
         sent = Outgoing(ready.queue, body)
         if self.separate:
-            return Move(ready.next(out=body), now + RESEND_AFTER, None, sent)
-        return Move(ready, None, None, sent)
+            return Move(ready.next(out=body), _by_expiry(ready, now + RESEND_AFTER), None, sent)
+        return Move(ready, _by_expiry(ready), None, sent)
+
+
+def _by_expiry(cursor: Cursor, due: float = math.inf) -> float:
+    """Nobody may serve the cursor's queue, so somebody looks when the workflow has expired, at the latest.
+
+    In shared mode that is the only look at a message in the broker. A later move of the branch has the same due.
+    """
+    return min(due, cursor.exp + EXPIRY_MARGIN)
 
 
 def backoff(sends: int) -> float:

@@ -77,7 +77,11 @@ local function put(mode, key, due, ttl, value)
     call('SET', name, head .. value)
   end
   if old == '' then listed[key] = '0' end
-  if due ~= '' then dues[key] = due elseif old ~= '' and string.sub(old, 40, 40) ~= ' ' then dues[key] = false end
+  if due ~= '' then
+    if string.sub(head, 17, 40) ~= string.sub(old, 17, 40) then dues[key] = due end
+  elseif old ~= '' and string.sub(old, 40, 40) ~= ' ' then
+    dues[key] = false
+  end
   if ttl ~= '' then
     ends[key] = number(now + tonumber(ttl))
   elseif string.sub(old, 41, 41) == 't' then

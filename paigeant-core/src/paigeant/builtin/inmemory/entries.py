@@ -60,7 +60,7 @@ class Entries:
             value = old.value
         self._revision += 1
         self._entries[key] = Entry(key, value, self._revision, due)
-        if due is not None:
+        if due is not None and (old is None or old.due != due):
             self._push_due(due, key)
         if ttl is not None:
             self._push_grave(self._clock.monotonic() + ttl, key)
