@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from paigeant import Activity, ActivityContext, ActivitySpec, activity
 from paigeant.abc import SystemClock
 from paigeant.runtime import reception
+from paigeant.runtime.sweeper import Sweeper
 
 from ..support import KINDS, MODES, QUICK, Bed, Kind, Mode, until
 
@@ -101,6 +103,7 @@ async def test_a_clock_an_hour_behind_delays_and_harms_nothing(
     async def one() -> None:
         ran.append("one")
         clock.jump = -3600.0
+        await until(lambda: knows() < time.time() - 1800, "a look at the clock")
 
     @activity
     async def two() -> None:
@@ -110,8 +113,9 @@ async def test_a_clock_an_hour_behind_delays_and_harms_nothing(
         async with (
             bed.dispatcher(clock=clock) as dispatcher,
             bed.client(clock=clock) as client,
-            bed.worker(one, two, clock=clock),
+            bed.worker(one, two, clock=clock) as worker,
         ):
+            knows = (await worker._session.open()).now
             workflow = await dispatcher.dispatch_workflow([ActivitySpec("one"), ActivitySpec("two")])
 
             async def waits() -> bool:
@@ -124,3 +128,47 @@ async def test_a_clock_an_hour_behind_delays_and_harms_nothing(
             assert (await client.outcome(workflow, timeout=10)).status == "completed"
         assert ran == ["one", "two"]
         assert await bed.all_dead() == []
+
+
+@pytest.mark.parametrize("whose", ["ours", "the store's"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_leases_follow_only_the_clock_of_the_store(tmp_path: Path, kind: Kind, whose: str) -> None:
+    ours, stores = JumpingClock(), JumpingClock()
+    running, go_on = asyncio.Event(), asyncio.Event()
+
+    @activity
+    async def slow() -> None:
+        running.set()
+        await go_on.wait()
+
+    async with Bed(kind, "separate", tmp_path, clock=stores) as bed, bed.client(clock=ours) as odd:
+        env = await odd._session.open()
+        sweeper = Sweeper(env, bed.state)
+        workflow = await bed.dispatch([ActivitySpec("slow")])
+        async with bed.worker(slow, lease=60.0):
+            await running.wait()
+            (ours if whose == "ours" else stores).jump = 3600.0
+            assert await sweeper.sweep() == (whose != "ours")
+            go_on.set()
+            assert (await bed.outcome(workflow)).status == "completed"
+
+
+async def test_who_waited_long_reads_the_outcome_at_the_time_of_the_store(tmp_path: Path) -> None:
+    """The monotonic clock stands still while a machine sleeps."""
+    clock = JumpingClock()
+
+    @activity
+    async def late() -> None:
+        clock.jump = 3600.0
+
+    async with Bed("inmemory", "separate", tmp_path, clock=clock) as bed, bed.client() as client:
+        workflow = await bed.dispatch([ActivitySpec("late"), ActivitySpec("last")])
+        asking = asyncio.create_task(client.outcome(workflow, timeout=10))
+        async with bed.worker(late):
+
+            async def done() -> bool:
+                return (await bed.transport.queues("last"))["last"].ready > 0
+
+            await until(done)
+        async with bed.worker(activity("last")(lambda: None)):
+            assert (await asking).status == "completed"

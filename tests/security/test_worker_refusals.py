@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -231,15 +233,24 @@ class Offset:
         return time.time() + self.offset
 
 
-async def from_the_future(bed: Bed) -> str:
-    """A workflow dispatched by a machine whose clock is an hour ahead."""
-    from paigeant.runtime import environment
+@contextmanager
+def an_hour_ahead(bed: Bed) -> Generator[Offset]:
+    """Clocks of a machine and of its store."""
+    store = type(bed.state)
+    now = store.now
 
-    async with bed.dispatcher(security=security(), clock=Offset(3600)) as dispatcher:
-        opened: Any = await dispatcher._session.open()
-        assert isinstance(opened, environment.Environment)
-        opened.offset = 0.0  # The store's clock would have told it; a store of its own would be wrong as well.
-        return await dispatcher.dispatch_workflow(SLIP)
+    async def ahead(state: Any) -> float:
+        return await now(state) + 3600
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "now", ahead)
+        yield Offset(3600)
+
+
+async def from_the_future(bed: Bed) -> str:
+    with an_hour_ahead(bed) as clock:
+        async with bed.dispatcher(security=security(), clock=clock) as dispatcher:
+            return await dispatcher.dispatch_workflow(SLIP)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -258,9 +269,9 @@ async def test_a_workflow_from_the_future_is_parked(stored: Bed) -> None:
     assert await stored.all_dead() == []
     async with stored.client(security=security()) as client:
         await client.resume(workflow)
-        async with stored.worker(*served.activities, security=security(), clock=Offset(3600)) as worker:
-            worker._session._environment.offset = 0.0  # type: ignore[union-attr]
-            await until(lambda: served.ran == ["first", "second", "third"])
+        with an_hour_ahead(stored) as clock:
+            async with stored.worker(*served.activities, security=security(), clock=clock):
+                await until(lambda: served.ran == ["first", "second", "third"])
 
 
 @pytest.mark.usefixtures("impatient")

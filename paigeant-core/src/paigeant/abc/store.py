@@ -52,7 +52,10 @@ class StateStore(ABC):
 
     @abstractmethod
     async def now(self) -> float:
-        """**S10** The store's clock, seconds since the epoch. All leases and timers use only this one."""
+        """**S10** The store's clock, seconds since the epoch. All leases and timers use only this one.
+
+        Called often: if it takes a round trip, make one now and then, and count on by the monotonic clock.
+        """
 
     @abstractmethod
     async def get(self, key: str) -> Entry | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypeAlias, cast
 from ..abc import Clock, Observer, StateStore, SystemClock, Transport
 from ..envelope.opening import Opened, open_envelope
 from ..envelope.values import Codecs
-from ..errors import ConfigurationError
+from ..errors import BackendError, ConfigurationError
 from ..model.message import Message, Publication
 from ..state.ids import digest_of
 from ..state.transitions import BROKER_DELAY, Rules
@@ -54,7 +54,7 @@ class Environment:
     registry: PluginRegistry
     clock: Clock
     notifier: Notifier
-    offset: float = 0.0
+    _offset: float | None = field(default=None, init=False)
     rules: Rules = field(init=False)
     max_body: int = field(init=False)
     """Largest envelope in bytes."""
@@ -71,14 +71,28 @@ class Environment:
         return self.transport.namespace
 
     def now(self) -> float:
-        """The store's clock (the local one where there is no store)."""
-        return self.clock.time() + self.offset
+        """The store's clock, as it was read last (the local one where there is no store)."""
+        return self.clock.time() if self._offset is None else self.clock.monotonic() + self._offset
+
+    async def read_clock(self) -> None:
+        """Ask the store for the time; until the next answer ours counts on by the monotonic clock, which nobody sets.
+
+        :raises BackendError: there has been no answer yet.
+        """
+        if self.store is None:
+            return
+        try:
+            self._offset = await self.store.now() - self.clock.monotonic()
+        except BackendError:
+            if self._offset is None:
+                raise
 
     async def open_final(self, message: Message) -> Opened:
         """Verify an envelope that is read to learn of an end: expiry does not matter any more.
 
         :raises SecurityError: it must not be trusted.
         """
+        await self.read_clock()  # who asks may have waited for days, and the machine may have slept
         return await open_envelope(message, self.security, now=self.now(), limit=self.max_body, allow_expired=True)
 
     async def later(self, queue: str, message: Message, delay: float) -> Publication:
@@ -135,6 +149,8 @@ class Session:
             async with self._lock:
                 if self._environment is None:
                     self._environment = await self._build()
+        else:
+            await self._environment.read_clock()
         return self._environment
 
     def on_close(self, callback: Callable[[], Awaitable[None]]) -> None:
@@ -163,21 +179,13 @@ class Session:
             observers = (*self._observers, *registry.observers())
             for observer in observers:
                 await enter(stack, observer)
-            offset = await store.now() - self._clock.time() if store is not None else 0.0
+            notifier = Notifier(observers, self._clock)
+            environment = Environment(
+                self._transport, store, mode, security, codecs, registry.settings, registry, self._clock, notifier
+            )
+            await environment.read_clock()
             self._stack = stack.pop_all()
-        settings = registry.settings
-        return Environment(
-            self._transport,
-            store,
-            mode,
-            security,
-            codecs,
-            settings,
-            registry,
-            self._clock,
-            Notifier(observers, self._clock),
-            round(offset, 1),
-        )
+        return environment
 
     async def _open_store(self, stack: AsyncExitStack, registry: PluginRegistry) -> tuple[StateStore | None, Mode]:
         own = self._transport.state_store()

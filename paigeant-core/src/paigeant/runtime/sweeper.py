@@ -49,7 +49,9 @@ class Sweeper:
             await self._env.clock.sleep(self._interval * (0.75 + random.random() / 2))
 
     async def sweep(self) -> int:
-        """Look until nothing more is due, or nothing due can be moved now; returns how many cursors were moved."""
+        """Look until nothing more is due, or nothing due can be moved now; returns how many cursors were moved.
+        Puts the clock of all that the worker does right."""
+        await self._env.read_clock()
         self._resends = self._limit
         total = 0
         while True:
