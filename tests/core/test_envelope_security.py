@@ -156,6 +156,21 @@ async def test_a_signer_that_fails_means_nothing_is_made(how: str, alone: bool) 
     assert security.verified.longest(()) is None
 
 
+class Mute(Key):
+    """A verifier that does not answer."""
+
+    async def verify(self, signing_input: bytes, signature: bytes) -> bool:
+        return bool(await asyncio.Event().wait())
+
+
+async def test_a_verifier_that_does_not_answer_has_not_refused() -> None:
+    opened = await dispatched(signed(A))
+    deaf = Security.build("acme", signers=[A], verifiers=[Mute(A.kid, A.principal)], sign_timeout=0.02)
+    async with asyncio.timeout(10):
+        with pytest.raises(SignerUnavailable, match=f"'{A.kid}': no answer within 0.02 s"):
+            await reopened(opened, deaf)
+
+
 async def test_signers_run_in_parallel() -> None:
     together = asyncio.Barrier(2)
 

@@ -125,7 +125,10 @@ class SerializationError(PaigeantError):
 
 
 class SignerUnavailable(PaigeantError):
-    """A signer raised, timed out or gave a signature that does not verify. Nothing was published."""
+    """A signer raised, timed out or gave a signature that does not verify, or a verifier could not tell in time.
+
+    Nothing was published.
+    """
 
 
 class SecurityError(PaigeantError):

@@ -9,7 +9,8 @@ class Signer(Protocol):
     """One key that signs; safe for concurrent use.
 
     * **G01** ``sign`` returns the raw JOSE signature over exactly these bytes.
-    * **G02** Temporary trouble raises ``SignerUnavailable``; nothing is published then.
+    * **G02** Temporary trouble raises ``SignerUnavailable``; nothing is published then. No answer within 5 s counts
+      as that.
     * **G03** Some verifier of the same plugin has the same ``kid`` and ``alg`` and accepts it.
     """
 
@@ -27,7 +28,7 @@ class Verifier(Protocol):
 
     * **G04** ``verify`` is ``False`` for every other input, signature or length, and never raises for them. Where
       it cannot tell (its key is out of reach), it raises ``SignerUnavailable`` or ``BackendUnavailable``, never
-      ``False``: the message is then tried again later, not refused.
+      ``False``: the message is then tried again later, not refused. No answer within 5 s counts as that.
     * **G05** One ``kid`` is one key, one ``alg`` and one ``principal``.
     """
 

@@ -31,7 +31,7 @@ class Security:
     :param required: principals whose signatures each record must carry, all of them.
     :param max_lifetime: longest time from issue to expiry, seconds.
     :param skew: tolerated difference of clocks, seconds, at most 300.
-    :param sign_timeout: seconds each signer has.
+    :param sign_timeout: seconds each signer has, and each verifier.
     :param store: the state store setting; a fleet must agree on it, so it is part of ``policy``.
     :param unsigned: records carry no signatures, and signed ones are refused.
     :param other_policy: what happens to a workflow dispatched under another policy: it is accepted

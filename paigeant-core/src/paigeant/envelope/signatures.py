@@ -96,6 +96,7 @@ async def verify(record: Record, kind: Kind, security: Security) -> tuple[str, .
     """Verify every signature of a record; return the kids.
 
     :raises SecurityError: one is missing, unknown, of another algorithm or type, or invalid.
+    :raises SignerUnavailable: a verifier did not answer in time.
     """
     if security.unsigned:
         if record.signatures:
@@ -108,7 +109,9 @@ async def verify(record: Record, kind: Kind, security: Security) -> tuple[str, .
     if list(kids) != sorted(set(kids)):
         raise EnvelopeFormatError("record: signatures must be sorted by 'kid', each once")
     for header, signature in zip(headers, record.signatures, strict=True):
-        await _verify(record, header, signature, kind, _verifier(header, kind, security))
+        verifier = _verifier(header, kind, security)
+        if await _valid(record, signature, verifier, security.sign_timeout) is not True:
+            raise BadSignature(f"{kind} record: the signature of key {header.kid!r} does not verify")
     return kids
 
 
@@ -125,17 +128,16 @@ def _verifier(header: Header, kind: Kind, security: Security) -> Verifier:
     return verifier
 
 
-async def _verify(record: Record, header: Header, signature: Signature, kind: Kind, verifier: Verifier) -> None:
-    raw = unb64url(signature.value)
+async def _valid(record: Record, signature: Signature, verifier: Verifier, seconds: float) -> bool:
     signing_input = f"{signature.protected}.{record.payload}".encode()
     try:
-        valid = await verifier.verify(signing_input, raw)
+        return await within(seconds, verifier.verify(signing_input, unb64url(signature.value)))
     except PaigeantError:
         raise
+    except TimeoutError as exc:
+        raise SignerUnavailable(f"the verifier of key {verifier.kid!r}: no answer within {seconds:g} s") from exc
     except Exception as exc:  # G04 forbids it, and a plugin's slip must not become ours
-        raise BadSignature(f"the verifier of key {header.kid!r} raised {type(exc).__name__}") from exc
-    if valid is not True:
-        raise BadSignature(f"{kind} record: the signature of key {header.kid!r} does not verify")
+        raise BadSignature(f"the verifier of key {verifier.kid!r} raised {type(exc).__name__}") from exc
 
 
 _TYPES: dict[Kind, str] = {"origin": "paigeant-origin+jws", "hop": "paigeant-hop+jws"}
