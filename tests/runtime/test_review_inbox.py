@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from paigeant import ActivitySpec, activity
+from paigeant.abc import SystemClock
 from paigeant.builtin.hs256.keys import Hs256Key
 from paigeant.builtin.inmemory.transport import InMemoryTransport
 from paigeant.envelope.security import Security
@@ -95,6 +96,28 @@ async def test_a_trouble_that_heals_costs_no_outcome(
     monkeypatch.setattr(inbox_module, "LEASE", 0.5)
     failing_once(monkeypatch, error("for now"))
     assert (await bed.run(SLIP, work)).status == "completed"
+
+
+class Corrected(SystemClock):
+    def __init__(self, by: float) -> None:
+        self.by = by
+
+    def time(self) -> float:
+        return super().time() + self.by
+
+
+async def test_news_of_expiry_wait_for_a_clock_that_is_behind(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(inbox_module, "AGAIN_AFTER", 0.01)
+    clock = Corrected(-3600.0)
+    async with bed.worker(work, clock=Corrected(0.0)), bed.client(clock=clock) as client:
+        async with bed.dispatcher(clock=clock) as dispatcher:
+            workflow = await dispatcher.dispatch_workflow(SLIP, expires=60)
+        asking = asyncio.ensure_future(client.outcome(workflow, timeout=PATIENCE))
+        await until(lambda: "trying again" in caplog.text)
+        clock.by = 0.0
+        assert (await asking).status == "expired"
 
 
 async def test_a_message_that_never_heals_is_dropped(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..envelope.opening import Opened
 from ..errors import (
+    AudienceMismatch,
     BackendClosed,
     BackendError,
     BackendUnavailable,
@@ -136,22 +137,28 @@ class Inbox:
         Anyone can write to a queue: only a verified envelope that has ended, sent to this address, counts.
         """
         try:
-            opened = await env.open_final(delivery.message)
+            opened = await self._proof(env, delivery.message)
         except (SecurityError, SignerUnavailable, BackendUnavailable) as exc:
             if _may_heal(exc, delivery):
                 await _put_back(delivery, exc)
                 return False
             log.warning("a message in the reply queue is dropped: %s: %s", type(exc).__name__, exc)
             return True
-        origin = opened.slip.origin
-        if origin.reply_to != self.queue or not proven_status(opened, env.now()):
-            log.warning("a message in the reply queue proves no outcome of workflow %s; it is dropped", origin.wf)
-            return True
-        self._keep(origin.wf, delivery.message)
-        for future in self._waiting.get(origin.wf, ()):
+        workflow = opened.slip.origin.wf
+        self._keep(workflow, delivery.message)
+        for future in self._waiting.get(workflow, ()):
             if not future.done():
                 future.set_result(opened)
         return True
+
+    async def _proof(self, env: Environment, message: Message) -> Opened:
+        opened = await env.open_final(message)
+        origin = opened.slip.origin
+        if origin.reply_to != self.queue:
+            raise AudienceMismatch(f"the outcome of workflow {origin.wf!r} belongs elsewhere")
+        if not proven_status(opened, env.now()):  # by the clock of who sent it, it has expired
+            raise NotYetValid(f"workflow {origin.wf!r} has neither ended nor, by our clock, expired")
+        return opened
 
     def _keep(self, workflow: str, message: Message) -> None:
         if workflow in self._kept:
