@@ -10,7 +10,8 @@ from typing import Any
 
 import nats.errors
 
-from .aio import see_through
+from paigeant.abc import see_through
+
 from .client import HardenedClient
 from .errors import cannot_connect, is_telling
 from .login import client_options, insist, make_context

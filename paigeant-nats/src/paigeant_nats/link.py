@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 import nats.errors
 from nats.aio.msg import Msg
 
+from paigeant.abc import see_through
 from paigeant.errors import BackendClosed, BackendUnavailable
 
-from .aio import end, see_through
+from .aio import end
 from .client import HardenedClient
 from .dialing import abort, close, connect
 from .errors import forbidden, translate
@@ -188,12 +189,12 @@ class Link:
 
     async def _stand(self, client: HardenedClient) -> None:
         if self._client is None:  # closed meanwhile, and our cancellation was lost in the client
-            return await see_through(close(client))
+            await see_through(close(client))
+            return
         self._client = client
         log.info("connected to NATS at %s again", self.where)
         for listener in tuple(self.on_up):
             listener()
-        return None
 
     async def _replace(self) -> HardenedClient:
         pause = 0.05

@@ -8,9 +8,9 @@ import secrets
 
 from nats.aio.msg import Msg
 
+from paigeant.abc import see_through
 from paigeant.errors import BackendUnavailable
 
-from .aio import see_through
 from .api import SECOND
 from .codec import early, is_tombstone, not_before
 from .names import queue_token

@@ -6,9 +6,9 @@ import asyncio
 import time
 from datetime import datetime
 
+from paigeant.abc import see_through
 from paigeant.errors import BackendError, ConfigurationError
 
-from .aio import see_through
 from .api import Api
 from .errors import Refusal
 from .link import Link, log

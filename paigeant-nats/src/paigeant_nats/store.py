@@ -7,13 +7,12 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import Literal, Self
 
-from paigeant.abc import StateStore
+from paigeant.abc import StateStore, see_through
 from paigeant.errors import BackendCorrupt, BackendUnavailable, ConfigurationError, RevisionConflict
 from paigeant.model.capabilities import Capabilities
 from paigeant.model.finding import Finding
 from paigeant.model.store import ABSENT, ANY, KEEP, Entry, Expected, Keep, check_key
 
-from .aio import see_through
 from .codec import HEADROOM
 from .entries import Entries, Mismatch
 from .hints import Hints

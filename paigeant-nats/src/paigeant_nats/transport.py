@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from paigeant.abc import Consumer, Scope, Transport
+from paigeant.abc import Consumer, Scope, Transport, see_through
 from paigeant.errors import ConfigurationError
 from paigeant.model.capabilities import Capabilities
 from paigeant.model.finding import Finding
@@ -17,7 +17,6 @@ from paigeant.model.message import Message, Publication, QueueStats
 from paigeant.model.store import Write
 
 from . import leases
-from .aio import see_through
 from .atomic import OneAct
 from .codec import HEADROOM, MAX_DELAY
 from .consumer import NatsConsumer

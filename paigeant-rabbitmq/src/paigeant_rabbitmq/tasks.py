@@ -72,17 +72,3 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
         _, rest = await asyncio.wait(rest, timeout=_AGAIN)
     for task in tasks:
         _seen(task)
-
-
-async def see_through(work: Coroutine[Any, Any, None]) -> None:
-    """Await ``work`` to its end, although we may be cancelled meanwhile; the cancellation comes through afterwards."""
-    task = asyncio.ensure_future(work)
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
-        raise asyncio.CancelledError
-    task.result()

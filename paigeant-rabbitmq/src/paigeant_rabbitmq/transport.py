@@ -9,7 +9,7 @@ import math
 from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from paigeant.abc import Consumer, Scope, Transport
+from paigeant.abc import Consumer, Scope, Transport, see_through
 from paigeant.errors import BackendClosed, ConfigurationError
 from paigeant.model.capabilities import Capabilities
 from paigeant.model.message import Message, Publication, QueueStats
@@ -21,7 +21,6 @@ from .link import Link
 from .outlet import Group
 from .publisher import Publisher
 from .settings import Place, RabbitMQSettings
-from .tasks import see_through
 from .topology import Topology
 
 if TYPE_CHECKING:
@@ -107,7 +106,8 @@ class RabbitMQTransport(Transport):
         session, self._session, self._connecting = self._session, None, None
         if session is not None:
             session.closed = True
-            await see_through(session.close())
+            if error := await see_through(session.close()):
+                raise error
 
     def clone(self) -> Self:
         """See ``Transport.clone``."""
@@ -145,7 +145,8 @@ class RabbitMQTransport(Transport):
             yield consumer
         finally:
             session.consumers.discard(consumer)
-            await see_through(consumer.close())
+            if error := await see_through(consumer.close()):
+                raise error
 
     async def renew(self, tokens: Collection[str]) -> set[str]:
         """See ``Transport.renew``: nothing to renew; those whose connection is gone are lost."""

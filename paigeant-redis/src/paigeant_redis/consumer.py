@@ -6,10 +6,10 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from paigeant.abc import Consumer, Delivery
+from paigeant.abc import Consumer, Delivery, see_through
 from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, ConfigurationError, OutcomeUnknown
 from paigeant.model.message import Message, Publication
 from paigeant.model.store import Write
@@ -120,7 +120,8 @@ class RedisConsumer(Consumer):
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             abandoned.set()
-            await _see_through(self._give_up(task))
+            if isinstance(exc := await see_through(self._give_up(task)), BackendError):
+                _log.info("a claim that was cancelled keeps its leases until they end: %s", exc)
             raise
 
     async def _perform(self, limit: int, wait: float, abandoned: asyncio.Event) -> list[Reply]:
@@ -163,15 +164,3 @@ class RedisConsumer(Consumer):
             RedisDelivery(server, queue.decode(), lease.decode(), read_message(lease.partition(b" ")[0], data))
             for queue, lease, data in zip(parts, parts, parts, strict=True)
         ]
-
-
-async def _see_through(work: Awaitable[object]) -> None:
-    """Await ``work`` to its end, although we may be cancelled again meanwhile. Its failure is not ours."""
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            continue
-    if not task.cancelled() and isinstance(exc := task.exception(), BackendError):
-        _log.info("a claim that was cancelled keeps its leases until they end: %s", exc)

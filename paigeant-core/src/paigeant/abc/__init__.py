@@ -2,6 +2,7 @@
 are those of the conformance kit, ``paigeant.testing``."""
 
 from .batching import Batcher
+from .cancelling import see_through
 from .clock import Clock, SystemClock
 from .observer import Observer
 from .security import Signer, Verifier
@@ -22,4 +23,5 @@ __all__ = [
     "SystemClock",
     "Transport",
     "Verifier",
+    "see_through",
 ]

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
+from ..abc import see_through
 from ..envelope.opening import Opened
 from ..errors import (
     AudienceMismatch,
@@ -73,7 +74,7 @@ class Inbox:
         if self._server is env and self._task is not None:
             self._task.cancel()
             try:
-                await _end(self._task)
+                await see_through(self._task)
             finally:
                 self._task = self._server = None
                 self._serve()
@@ -176,18 +177,6 @@ class Inbox:
 
 
 _inboxes: PerInstance[dict[Hashable, Inbox]] = PerInstance(dict)
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    """Wait for the end of a task; who is cancelled meanwhile is cancelled then."""
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
-        raise asyncio.CancelledError
 
 
 def _may_heal(exc: Exception, delivery: Delivery) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...abc.transport import Consumer, Delivery
+from ...abc import Consumer, Delivery, see_through
 from ...errors import BackendClosed, BackendError, ConfigurationError
 from ...model.message import Message, Publication
 from ...model.store import Write
@@ -133,15 +133,3 @@ class SqliteConsumer(Consumer):
         _, queue, _, mid, headers, body = row
         message = Message(mid, body, read_headers(headers))
         return SqliteDelivery(self._session, self._names[queue], message, self._lease_of(row))
-
-
-async def see_through(work: Awaitable[object]) -> None:
-    """Await ``work`` to its end, although we may be cancelled again meanwhile. Its failure is not ours."""
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            continue
-    if not task.cancelled():
-        task.exception()  # seen, so that nobody is warned of it

@@ -9,14 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from ...abc.clock import Clock, SystemClock
-from ...abc.transport import Consumer, Scope, Transport
+from ...abc import Clock, Consumer, Scope, SystemClock, Transport, see_through
 from ...errors import ConfigurationError
 from ...model.capabilities import Capabilities
 from ...model.finding import Finding
 from ...model.message import Message, Publication, QueueStats
 from ...model.store import Write
-from .consumer import SqliteConsumer, see_through
+from .consumer import SqliteConsumer
 from .database import CAPABILITIES, Database
 from .ops import Declare, Lease, Purge, Renew, read_headers, seconds
 from .schema import Synchronous
