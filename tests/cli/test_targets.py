@@ -21,6 +21,34 @@ FILES = {
     "wrong_app.py": "def (:\n",
     "odd_app.py": "value = 3\nasync def amake(): ...\n"
     "def fails():\n    raise RuntimeError('no')\ndef nothing():\n    return []\n",
+    "span_app.py": """
+from contextlib import asynccontextmanager
+from paigeant import Worker, activity, get_transport
+
+@activity("a")
+async def a() -> None: ...
+
+def pool():
+    raise OSError("no database")
+
+@asynccontextmanager
+async def lifespan(worker):
+    pool()
+    yield
+
+async def coroutine(worker): ...
+async def undecorated(worker):
+    yield
+
+@asynccontextmanager
+async def twice(worker):
+    yield
+    yield
+
+raises, no_manager, generator, no_function, unready = (
+    Worker(get_transport(), [a], lifespan=one) for one in (lifespan, coroutine, undecorated, 3, lifespan(None))
+)
+""",
     "twice_app.py": "from paigeant import activity\n"
     "@activity('a')\nasync def one() -> None: ...\n@activity('a')\nasync def two() -> None: ...\n",
 }
@@ -72,6 +100,27 @@ def test_a_target_that_cannot_be_served(cli: InProcess, target: str, parts: list
     assert done.err.splitlines()[-1].startswith("error: ")
     assert "importlib" not in done.err
     assert "cli/targets.py" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "parts"),
+    [
+        ("raises", 1, ["span_app.py", "in lifespan", "in pool", "ended with OSError: no database"]),
+        ("no_manager", 2, ["lifespan must be", "coroutine", "@asynccontextmanager"]),
+        ("generator", 2, ["lifespan must be", "async_generator", "@asynccontextmanager"]),
+        ("no_function", 2, ["lifespan must be", "not int", "@asynccontextmanager"]),
+        ("unready", 2, ["lifespan must be", "@asynccontextmanager"]),
+    ],
+)
+def test_a_lifespan_that_does_not_work_is_told_in_short(cli: InProcess, name: str, code: int, parts: list[str]) -> None:
+    done = cli("worker", f"span_app:{name}", "--log-level", "error")
+    assert (done.code, done.out) == (code, "")
+    for part in parts:
+        assert part in done.err
+    assert done.err.splitlines()[-1].startswith("error: ")
+    assert "runtime/worker.py" not in done.err
+    assert "asyncio" not in done.err.replace("asynccontextmanager", "")
+    assert len(done.err.splitlines()) < 12
 
 
 def test_a_process_local_transport_is_refused_with_the_remedy(

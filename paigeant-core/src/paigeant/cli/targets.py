@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib
 import importlib.util
 import inspect
 import sys
 import traceback
 from collections.abc import Iterable
+from itertools import dropwhile
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..errors import ConfigurationError, PaigeantError
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
     Served: TypeAlias = Worker | list[Activity[..., Any]]
 
 FRAMES = 5
-"""Of the user's own code, shown when an import fails."""
+"""Of the user's own code, shown when it fails."""
+_MACHINERY = (str(Path(__file__).parents[1]), str(Path(asyncio.__file__).parent), contextlib.__file__, "<frozen ")
+"""Where what runs the user's code lies: this package, the event loop, context managers, imports."""
 
 
 def load(target: str) -> Served:
@@ -91,22 +96,21 @@ def _imported(place: str, load: Any) -> ModuleType:
     except PaigeantError:
         raise
     except (Exception, SystemExit) as exc:
-        say(_brief(exc))
+        say(brief(exc))
         raise ConfigurationError(f"importing {place!r} raised {type(exc).__name__}: {exc}") from exc
     return module
 
 
-def _brief(exc: BaseException) -> str:
-    """The traceback without the machinery of imports, and not more than the last frames."""
-    kept = [frame for frame in traceback.extract_tb(_user_part(exc.__traceback__)) if "importlib" not in frame.filename]
-    lines = ["Traceback (most recent call last):\n", *traceback.format_list(kept[-FRAMES:])]
+def brief(exc: BaseException) -> str:
+    """The traceback of the user's own code: without the machinery around it, and not more than the last frames."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    kept = [frame for frame in dropwhile(_machinery, frames) if "importlib" not in frame.filename]
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(kept[-FRAMES:])] if kept else []
     return "".join([*lines, *traceback.format_exception_only(exc)]).rstrip()
 
 
-def _user_part(tb: TracebackType | None) -> TracebackType | None:
-    while tb is not None and tb.tb_frame.f_code.co_filename == __file__:
-        tb = tb.tb_next
-    return tb
+def _machinery(frame: traceback.FrameSummary) -> bool:
+    return frame.filename.startswith(_MACHINERY)
 
 
 def _activities(module: ModuleType, place: str) -> list[Activity[..., Any]]:
@@ -168,5 +172,5 @@ def _called(function: Any, where: str) -> Any:
     except PaigeantError:
         raise
     except Exception as exc:
-        say(_brief(exc))
+        say(brief(exc))
         raise ConfigurationError(f"calling {where!r} raised {type(exc).__name__}: {exc}") from exc

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from ..errors import PaigeantError
 from . import logs
 from .backend import check_shared, run
 from .options import Json, Namespace, TransportName
-from .output import show_json
+from .output import say, show_json
 from .parse import duration, environment
+from .targets import brief, load
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -86,7 +88,6 @@ def worker(
 def _worker(target: str) -> Worker:
     from ..runtime.transports import get_transport
     from ..runtime.worker import Worker
-    from .targets import load
 
     found = load(target)
     return found if isinstance(found, Worker) else Worker(get_transport(), found)
@@ -121,11 +122,23 @@ async def serve(worker: Worker) -> int:
             _leave_soon(128 + number)
         loop.call_soon_threadsafe(worker.stop)
 
-    with _handlers(stop):
+    with _handlers(stop), _in_short():
         await worker.run()
     code = 128 + received[-1] if len(received) > 1 else 0
     _leave_soon(code)
     return code
+
+
+@contextlib.contextmanager
+def _in_short() -> Generator[None, None, None]:
+    """What the user's own code raises, in its lifespan say, is no reason for a long traceback."""
+    try:
+        yield
+    except PaigeantError:
+        raise
+    except Exception as exc:
+        say(brief(exc))
+        raise PaigeantError(f"the worker ended with {type(exc).__name__}: {exc}") from exc
 
 
 def _leave_soon(code: int) -> None:

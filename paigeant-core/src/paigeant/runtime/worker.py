@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import os
 import secrets
@@ -12,7 +13,7 @@ import socket
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from ..abc import Clock, Observer, StateStore, Transport
 from ..errors import BackendClosed, BackendCorrupt, BackendError, ConfigurationError
@@ -110,7 +111,7 @@ class Worker:
         """Serve until ``stop`` or cancellation.
 
         :param signals: also stop on SIGTERM and SIGINT (main thread only).
-        :raises ConfigurationError: settings, keys or store do not fit, or it runs already.
+        :raises ConfigurationError: settings, keys, store or lifespan do not fit, or it runs already.
         :raises BackendClosed: the transport was disconnected while it served.
         :raises BackendCorrupt: what the transport holds is damaged, or was replaced.
         """
@@ -150,7 +151,7 @@ class Worker:
         async with AsyncExitStack() as stack:
             env = await self._session.open()
             stack.push_async_callback(self._session.close)
-            deps = await stack.enter_async_context(self._lifespan(self)) if self._lifespan else None
+            deps = await stack.enter_async_context(self._span()) if self._lifespan is not None else None
             slots = self._concurrency or env.settings.concurrency
             lease = self._lease or env.settings.lease
             heartbeat = await stack.enter_async_context(Heartbeat(env, lease))
@@ -171,6 +172,20 @@ class Worker:
                 {"shared": "store of the transport", "separate": "separate store", "none": "no store"}[env.mode],
             )
             await self._consume(env, runner, slots, lease)
+
+    def _span(self) -> AbstractAsyncContextManager[Any]:
+        """What ``lifespan`` makes: written without type checks, often, so it is looked at."""
+        lifespan: Any = self._lifespan
+        made: object = lifespan(self) if callable(lifespan) else lifespan
+        if callable(lifespan) and isinstance(made, AbstractAsyncContextManager):
+            return cast("AbstractAsyncContextManager[Any]", made)
+        if inspect.iscoroutine(made):
+            made.close()
+        raise ConfigurationError(
+            "lifespan must be a function of the worker that returns an async context manager, not "
+            f"{type(made).__name__}; write an async generator function that yields once, and decorate it with "
+            "@asynccontextmanager (of contextlib)"
+        )
 
     async def _consume(self, env: Environment, runner: HopRunner, slots: int, lease: float) -> None:
         assert self._stop is not None
