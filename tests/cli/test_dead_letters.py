@@ -91,6 +91,39 @@ def test_dead_letters_are_replayed(cli: InProcess) -> None:
     assert cli("queues", "double", "--json").json[0]["ready"] == 2
 
 
+def test_the_queue_is_where_they_lie_whatever_their_headers_say(cli: InProcess) -> None:
+    refuse(b"one")
+
+    async def work(transport: Transport) -> None:
+        await transport.publish(Publication("double.dead", Message("m9", b"{}", {"paigeant-queue": "other"})))
+
+    served(work)
+    listed = cli("dead-letters", "list", "--json").json
+    assert [(one["id"], one["queue"]) for one in listed] == [("m0", "double"), ("m9", "double")]
+
+
+def test_nothing_is_made_where_there_is_nothing_to_replay(cli: InProcess) -> None:
+    assert cli("dead-letters", "replay", "nosuch", "--all", "--json").json == {"queue": "nosuch", "replayed": 0}
+    assert cli("queues", "--json").json == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["queues"],
+        ["dead-letters", "list"],
+        ["dead-letters", "show", "m0", "--queue"],
+        ["dead-letters", "purge", "--yes"],
+        ["dead-letters", "replay", "--all"],
+    ],
+)
+@pytest.mark.parametrize("name", ["Not One", "a..b", "", "a.dead.dead"])
+def test_a_name_that_no_queue_can_have_is_refused(cli: InProcess, command: list[str], name: str) -> None:
+    done = cli(*command, name)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines()[-1].startswith("error: queue name ")
+
+
 def test_purging_asks_first(cli: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(b"one")
     done = cli("dead-letters", "purge", "double")
@@ -107,7 +140,7 @@ def test_purging_asks_first(cli: InProcess, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_purging_with_yes_does_not_ask(cli: InProcess) -> None:
     refuse(b"one")
-    assert cli("dead-letters", "purge", "double", "--yes", "--json").json == {"queue": "double", "purged": 1}
+    assert cli("dead-letters", "purge", "double.dead", "--yes", "--json").json == {"queue": "double", "purged": 1}
 
 
 class Terminal:

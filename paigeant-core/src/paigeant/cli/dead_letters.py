@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, cast
 import typer
 
 from ..errors import ConfigurationError, WorkflowError
-from ..model.names import DEAD
+from ..model.names import DEAD, check_name
 from .backend import run, shared_transport
 from .options import Json, Limit, Namespace, TransportName
 from .output import printable, say, show_json, show_table
@@ -21,8 +21,15 @@ if TYPE_CHECKING:
     from ..runtime.dead_letters import DeadLetter, DeadLetters
 
 T = TypeVar("T")
+
+
+def _plain(queue: str | None) -> str | None:
+    """People copy the name of the dead-letter queue as well."""
+    return None if queue is None else check_name(queue.removesuffix(DEAD), "queue")
+
+
 Queue: TypeAlias = Annotated[
-    str, typer.Argument(help="The queue that refused them, without .dead.", metavar="QUEUE", show_default=False)
+    str, typer.Argument(help="The queue that refused them.", metavar="QUEUE", callback=_plain, show_default=False)
 ]
 SEARCHED = 100_000
 """Letters looked through for one id."""
@@ -43,7 +50,7 @@ def _ask(transport: str | None, namespace: str | None, question: Callable[[DeadL
 @app.command("list")
 def list_letters(
     queue: Annotated[
-        str | None, typer.Argument(help="Only of this queue.", metavar="QUEUE", show_default=False)
+        str | None, typer.Argument(help="Only of this queue.", metavar="QUEUE", callback=_plain, show_default=False)
     ] = None,
     limit: Limit = 100,
     transport: TransportName = None,
@@ -51,7 +58,7 @@ def list_letters(
     as_json: Json = False,
 ) -> None:
     """List them, oldest first."""
-    found = _ask(transport, namespace, lambda letters: letters.list(_plain(queue), limit=limit))
+    found = _ask(transport, namespace, lambda letters: letters.list(queue, limit=limit))
     if as_json:
         return show_json([_facts(letter) for letter in found])
     if not found:
@@ -63,14 +70,14 @@ def list_letters(
 @app.command()
 def show(
     message_id: Annotated[str, typer.Argument(metavar="ID", help="Of the message.", show_default=False)],
-    queue: Annotated[str | None, typer.Option(help="Look only there.", show_default=False)] = None,
+    queue: Annotated[str | None, typer.Option(help="Look only there.", callback=_plain, show_default=False)] = None,
     body: Annotated[bool, typer.Option("--body", help="Show the bytes as well: they may hold personal data.")] = False,
     transport: TransportName = None,
     namespace: Namespace = None,
     as_json: Json = False,
 ) -> None:
     """Show one: why it was refused, its headers, and what its records claim, unverified, without values."""
-    found = _ask(transport, namespace, lambda letters: letters.list(_plain(queue), limit=SEARCHED))
+    found = _ask(transport, namespace, lambda letters: letters.list(queue, limit=SEARCHED))
     letter = next((one for one in found if one.id == message_id), None)
     if letter is None:
         raise WorkflowError(f"no dead letter {message_id!r}; see: paigeant dead-letters list")
@@ -98,7 +105,7 @@ def replay(
     if bool(ids) == everything:
         raise ConfigurationError("name the messages to replay, or give --all")
     wanted = None if everything else set(ids or ())
-    replayed = _ask(transport, namespace, lambda letters: letters.replay(queue.removesuffix(DEAD), wanted))
+    replayed = _ask(transport, namespace, lambda letters: letters.replay(queue, wanted))
     show_json({"queue": queue, "replayed": replayed}) if as_json else typer.echo(f"{replayed} sent back to {queue}")
     if wanted is not None and replayed < len(wanted):
         raise WorkflowError(f"{len(wanted) - replayed} of these messages are not among the dead letters of {queue!r}")
@@ -115,13 +122,8 @@ def purge(
     """Throw all dead letters of a queue away. There is no way back."""
     if not yes:
         _confirm(queue)
-    purged = _ask(transport, namespace, lambda letters: letters.purge(queue.removesuffix(DEAD)))
+    purged = _ask(transport, namespace, lambda letters: letters.purge(queue))
     show_json({"queue": queue, "purged": purged}) if as_json else typer.echo(f"{purged} dead letters thrown away")
-
-
-def _plain(queue: str | None) -> str | None:
-    """People copy the name of the dead-letter queue as well."""
-    return None if queue is None else queue.removesuffix(DEAD)
 
 
 def _confirm(queue: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..model.names import DEAD, check_name
 from .backend import run, shared_transport
 from .options import Json, Namespace, TransportName
 from .output import count, printable, say, show_json, show_table, warn
@@ -26,9 +27,16 @@ def plugins(as_json: Json = False) -> None:
     return show_table(("kind", "name", "distribution", "version", "status", ""), rows)
 
 
+def _checked(names: list[str] | None) -> list[str] | None:
+    for name in names or ():
+        check_name(name.removesuffix(DEAD), "queue")
+    return names
+
+
 def queues(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Only these; default all.", metavar="QUEUE", show_default=False)
+        list[str] | None,
+        typer.Argument(help="Only these; default all.", metavar="QUEUE", callback=_checked, show_default=False),
     ] = None,
     transport: TransportName = None,
     namespace: Namespace = None,
@@ -65,7 +73,5 @@ def _facts(name: str, stats: QueueStats) -> dict[str, object]:
 
 def _unserved(name: str, stats: QueueStats) -> bool:
     """Whether work waits there that nobody takes. Dead letters wait for a person."""
-    from ..model.names import DEAD
-
     waiting = stats.ready or stats.in_flight or stats.delayed
     return bool(waiting) and stats.consumers == 0 and not name.endswith(DEAD)

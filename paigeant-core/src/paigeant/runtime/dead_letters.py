@@ -17,7 +17,7 @@ from ..errors import BackendError, LeaseLost
 from ..model.message import Message, Publication
 from ..model.names import DEAD, dead_letter_queue
 from ..state.ids import digest_of
-from .refusal import ADDED, DIGEST, ERROR, QUEUE, REFUSED_AT
+from .refusal import ADDED, DIGEST, ERROR, REFUSED_AT
 from .sharing import open_shared
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ class DeadLetters:
         """
         dead = dead_letter_queue(queue)
         found = (await self._transport.queues(dead))[dead].ready
+        if not found:
+            return 0  # to consume it would create it
         replayed = 0
         async with self._transport.consume([dead], lease=_LEASE) as consumer, self._holding() as held:
             while (left := found - replayed - len(held)) > 0:
@@ -130,9 +132,8 @@ def _letter(queue: str, message: Message) -> DeadLetter:
         at = float(headers.get(REFUSED_AT, "0"))
     except ValueError:
         at = 0.0
-    return DeadLetter(
-        message.id, headers.get(QUEUE, queue), headers.get(ERROR, "unknown"), headers.get(DIGEST, ""), at, message
-    )
+    # Headers are unsigned: where it lies is known, whatever they say.
+    return DeadLetter(message.id, queue, headers.get(ERROR, "unknown"), headers.get(DIGEST, ""), at, message)
 
 
 async def _received(consumer: Consumer, limit: int, clock: Clock) -> list[Delivery]:
