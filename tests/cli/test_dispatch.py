@@ -64,6 +64,8 @@ def test_dispatch_again_is_the_same_workflow_and_other_content_is_not(cli: InPro
         (["a", "b", "--result", "b.x:=1"], "expected activity.parameter=earlier-activity"),
         (["a", "b", "--result", "a.x=b"], "'b'"),
         (["a", "--expires", "never"], "--expires 'never'"),
+        (["a", "--expires", "0.5s"], "--expires '0.5s'"),
+        (["a", "--timeout", "0"], "--timeout '0'"),
         (["a", "--timeout", "0"], "--timeout '0'"),
         (["a", "--id", "not ok"], "correlation id 'not ok'"),
         (["a", "--nonsense"], "nonsense"),

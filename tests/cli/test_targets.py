@@ -149,6 +149,7 @@ def test_a_process_local_transport_is_refused_with_the_remedy(
     ("option", "value", "part"),
     [
         ("--lease", "soon", "--lease 'soon'"),
+        ("--lease", "900ms", "--lease '900ms': expected a time such as 90, 1.5s, 10m, 2h or 7d, and at least 1 s"),
         ("--grace", "-1", "--grace"),
         ("--concurrency", "0", "--concurrency"),
         ("--namespace", "Not One", "namespace"),

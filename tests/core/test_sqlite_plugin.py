@@ -30,9 +30,11 @@ def test_the_default_is_a_file_per_namespace_below_the_working_directory(tmp_pat
     [
         ("sqlite:///var/lib/x.db", "/var/lib/x.db"),
         ("sqlite:///with%20space/x.db", "/with space/x.db"),
+        ("sqlite:///~/x.db", "home/x.db"),
     ],
 )
-def test_urls(tmp_path: Path, url: str, path: str) -> None:
+def test_urls(tmp_path: Path, url: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert path_of(SqliteSettings(url=url)) == tmp_path / path
 
 
@@ -41,6 +43,7 @@ def test_urls(tmp_path: Path, url: str, path: str) -> None:
     [
         "sqlite://rel.db",
         "sqlite://host/x.db",
+        "sqlite://user:s3cret@host/x.db",
         "sqlite:",
         "sqlite:rel.db",
         "sqlite:///x.db?mode=ro",
@@ -49,8 +52,19 @@ def test_urls(tmp_path: Path, url: str, path: str) -> None:
     ],
 )
 def test_urls_that_would_be_misread(url: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"sqlite:///absolute/path\.db; a relative path goes into"):
+    with pytest.raises(ConfigurationError, match=r"sqlite:///absolute/path\.db; a relative path goes into") as told:
         make_transport(SqliteSettings(url=url))
+    assert "s3cret" not in str(told.value)
+
+
+def test_the_home_directory_may_be_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PAIGEANT_SQLITE_PATH", "~/env.db")
+    transport = PluginRegistry().transport("sqlite")
+    assert isinstance(transport, SqliteTransport)
+    assert transport.path == tmp_path / "home" / "env.db"
+    with pytest.raises(ConfigurationError, match=r"'~nobody-here/x\.db': .*; write the directory in full"):
+        make_transport(SqliteSettings(path=Path("~nobody-here/x.db")))
 
 
 def test_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

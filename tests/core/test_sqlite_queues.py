@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from pathlib import Path
@@ -93,7 +94,7 @@ async def test_another_lease_is_refused_and_changes_nothing(tmp_path: Path) -> N
     async with SqliteTransport(tmp_path / "q.db") as transport:
         async with transport.consume(["b"], lease=10):
             pass
-        with pytest.raises(ConfigurationError, match=r"'b' has a lease of 10 s, not 20 s"):
+        with pytest.raises(ConfigurationError, match=r"'b' has a lease of 10 s, not 20 s.*PAIGEANT_LEASE=10") as told:
             async with transport.consume(["a", "b"], lease=20):
                 pass
         async with transport.consume(["a"], lease=5):
@@ -102,6 +103,11 @@ async def test_another_lease_is_refused_and_changes_nothing(tmp_path: Path) -> N
             with pytest.raises(ConfigurationError):
                 async with transport.consume(queues, lease=lease):
                     pass
+        remedy = str(told.value).split('"')[1]
+        with contextlib.closing(sqlite3.connect(tmp_path / "q.db", isolation_level=None)) as people:
+            people.execute(remedy)
+        async with transport.consume(["b"], lease=20):
+            pass
 
 
 async def test_consumers_are_counted_over_instances(tmp_path: Path) -> None:

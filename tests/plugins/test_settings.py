@@ -134,6 +134,7 @@ def test_defaults() -> None:
     ("variable", "value"),
     [
         ("LEASE", "0"),
+        ("LEASE", "0.9"),
         ("LEASE", "nan"),
         ("LEASE", "inf"),
         ("LEASE", "soon"),

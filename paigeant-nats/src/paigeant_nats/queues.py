@@ -42,7 +42,7 @@ class Queues:
         config = table(found.get("config"))
         stored = number(config.get("ack_wait")) / SECOND
         if abs(stored - lease) > 1e-6:
-            raise self._unfit(queue, f"has a lease of {stored:g} s, not {lease:g} s; use that, or")
+            raise self._unfit(queue, f"has a lease of {stored:g} s, not {lease:g} s; set PAIGEANT_LEASE={stored:g}, or")
         wanted = {"ack_policy": "explicit", "filter_subject": self._session.names.messages(queue), "max_deliver": -1}
         wanted |= dict.fromkeys(("deliver_subject", "headers_only"))
         for key, needed in wanted.items():

@@ -151,6 +151,7 @@ async def _declare(server: Server, queues: Sequence[str], lease: float, expires:
     if other:
         queue = other[0].decode()
         raise ConfigurationError(
-            f"queue {queue!r} has a lease of {float(other[1]) / 1000:g} s, not {lease:g} s: use the same lease in "
-            f"every worker, or, while none runs, forget it with: HDEL {server.prefix}:queues {queue}"
+            f"queue {queue!r} has a lease of {float(other[1]) / 1000:g} s, not {lease:g} s: set one lease for all "
+            "workers (--lease or PAIGEANT_LEASE), or, while none runs, forget it with: "
+            f"HDEL {server.prefix}:queues {queue}"
         )

@@ -83,7 +83,9 @@ def dispatch(
     specs = itinerary(activities, arg or (), result or ())
     values = variables(var or ())
     seconds = duration(timeout, "--timeout")
-    request = _Request(specs, values, correlation_id, duration(expires, "--expires"), wait or seconds is not None)
+    request = _Request(
+        specs, values, correlation_id, duration(expires, "--expires", least=1), wait or seconds is not None
+    )
     raise typer.Exit(run(_dispatch(request, seconds, transport, namespace, as_json=as_json)))
 
 

@@ -17,17 +17,19 @@ _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d|)")
 _SECONDS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
-def duration(text: str | None, option: str) -> float | None:
+def duration(text: str | None, option: str, *, least: float = 0.001) -> float | None:
     """Seconds: ``90``, ``1.5s``, ``10m``, ``2h``, ``7d``; ``None`` stays ``None``.
 
-    :raises ConfigurationError: it is none, or it is zero.
+    :raises ConfigurationError: it is none, or less than ``least``.
     """
     if text is None:
         return None
     match = _DURATION.fullmatch(text.strip())
-    seconds = float(match["number"]) * _SECONDS[match["unit"]] if match else 0.0
-    if not 0 < seconds < math.inf:
-        raise ConfigurationError(f"{option} {text!r}: expected a time over 0 such as 90, 1.5s, 10m, 2h or 7d")
+    seconds = float(match["number"]) * _SECONDS[match["unit"]] if match else -1.0
+    if not least <= seconds < math.inf:
+        raise ConfigurationError(
+            f"{option} {text!r}: expected a time such as 90, 1.5s, 10m, 2h or 7d, and at least {least:g} s"
+        )
     return seconds
 
 

@@ -73,8 +73,8 @@ def worker(
         "transport": transport,
         "namespace": namespace,
         "concurrency": concurrency,
-        "lease": duration(lease, "--lease"),
-        "grace": duration(grace, "--grace"),
+        "lease": duration(lease, "--lease", least=1),
+        "grace": duration(grace, "--grace", least=0),
     }
     with _settings(environment(options)):
         made = _worker(target)

@@ -131,7 +131,7 @@ class CoreSettings(_Sourced):
     :param max_records: most records of one workflow; at most 1024.
     :param workflow_ttl: seconds until a workflow without a deadline expires; at most 30 days.
     :param planner_model: model of ``create_planner_agent()``, in pydantic-ai's notation.
-    :param lease: seconds a worker owns a delivery without renewing it.
+    :param lease: seconds a worker owns a delivery without renewing it; at least 1.
     :param concurrency: activities a worker runs at the same time.
     :param grace: seconds a stopping worker lets its activities finish.
     :raises ConfigurationError: a value is wrong; names the variable and never shows a secret.
@@ -151,7 +151,7 @@ class CoreSettings(_Sourced):
     max_records: int = Field(256, ge=1, le=1024)
     workflow_ttl: float = Field(86_400.0, gt=0, le=30 * 86_400, allow_inf_nan=False)
     planner_model: str | None = None
-    lease: float = Field(30.0, gt=0, le=86_400, allow_inf_nan=False)
+    lease: float = Field(30.0, ge=1, le=86_400, allow_inf_nan=False)
     concurrency: int = Field(100, ge=1, le=100_000)
     grace: float = Field(30.0, ge=0, le=86_400, allow_inf_nan=False)
 

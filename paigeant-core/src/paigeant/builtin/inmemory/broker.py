@@ -141,7 +141,7 @@ class Broker:
             if queue.lease not in (None, lease):
                 raise ConfigurationError(
                     f"queue {queue.name!r} has a lease of {queue.lease:g} s, not {lease:g} s: "
-                    "use the same lease in every worker"
+                    "all its workers must use the same; set PAIGEANT_LEASE, or `lease` of each Worker"
                 )
         for queue in queues:
             queue.lease = lease

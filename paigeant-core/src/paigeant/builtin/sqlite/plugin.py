@@ -19,7 +19,7 @@ class SqliteSettings(PluginSettings):
     """``PAIGEANT_SQLITE_PATH``: the file. ``PAIGEANT_SQLITE_SYNCHRONOUS``: ``FULL`` or ``NORMAL``.
 
     A URL is another way to name the file: ``sqlite:///absolute/path.db``. Relative
-    paths go into ``PAIGEANT_SQLITE_PATH``.
+    paths go into ``PAIGEANT_SQLITE_PATH``. ``~`` is the home directory in both.
     """
 
     path: Path | None = None
@@ -29,17 +29,25 @@ class SqliteSettings(PluginSettings):
     def file(self) -> Path:
         """The file, by default ``./.paigeant/<namespace>.db``."""
         if self.url is not None:
-            return _file_of(self.url)
-        return self.path or Path(".paigeant", f"{self.namespace}.db")
+            return _home(_file_of(self.url))
+        return _home(self.path or Path(".paigeant", f"{self.namespace}.db"))
 
 
 def _file_of(url: str) -> Path:
     parts = urlsplit(url)
     if parts.scheme != "sqlite" or parts.netloc or not parts.path.startswith("/") or parts.query or parts.fragment:
         raise ConfigurationError(
-            f"SQLite URL {url!r} must be sqlite:///absolute/path.db; a relative path goes into PAIGEANT_SQLITE_PATH"
+            "a SQLite URL must be sqlite:///absolute/path.db; a relative path goes into PAIGEANT_SQLITE_PATH"
         )
-    return Path(unquote(parts.path))
+    path = unquote(parts.path)
+    return Path(path[1:] if path.startswith("/~") else path)
+
+
+def _home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as exc:
+        raise ConfigurationError(f"the SQLite file {str(path)!r}: {exc}; write the directory in full") from exc
 
 
 def _arguments(settings: SqliteSettings) -> dict[str, Any]:

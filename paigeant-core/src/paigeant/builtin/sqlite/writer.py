@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import shlex
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -250,7 +251,9 @@ class Writer:
         )
         for name, lease in self._connection.execute(sql, (self.space, json.dumps(op.queues), op.lease)).fetchall():
             return ConfigurationError(
-                f"queue {name!r} has a lease of {lease:g} s, not {op.lease:g} s: all its consumers must use the same"
+                f"queue {name!r} has a lease of {lease:g} s, not {op.lease:g} s: all its workers must use the same; "
+                f"set --lease {lease:g}s or PAIGEANT_LEASE={lease:g}, or, while no worker runs, forget it with: "
+                f"sqlite3 {shlex.quote(str(self._path))} \"UPDATE queue SET lease = NULL WHERE name = '{name}'\""
             )
         numbers = {name: self._queue(name) for name in op.queues}
         self._connection.executemany(
