@@ -152,7 +152,7 @@ def test_a_process_local_transport_is_refused_with_the_remedy(
         ("--lease", "900ms", "--lease '900ms': expected a time such as 90, 1.5s, 10m, 2h or 7d, and at least 1 s"),
         ("--grace", "-1", "--grace"),
         ("--concurrency", "0", "--concurrency"),
-        ("--namespace", "Not One", "namespace"),
+        ("--namespace", "Not One", "PAIGEANT_NAMESPACE"),
         ("--transport", "kafka", "no transport 'kafka'; installed"),
     ],
 )

@@ -10,6 +10,8 @@ from paigeant.errors import ConfigurationError, PluginConflictError, PluginError
 from paigeant.plugins import CoreSettings, PluginRegistry, catalogue
 from paigeant.plugins.discovery import discover
 
+from .conftest import GOOD_CODEC
+
 BROKER = """
 from paigeant.builtin.inmemory.transport import InMemoryTransport
 class Settings(PluginSettings):
@@ -158,7 +160,7 @@ def test_a_copy_further_down_the_path_is_shadowed_not_in_conflict(site, good_cod
 
 def test_blocked_plugin(site, good_codec, monkeypatch) -> None:
     module = site.install("acme-codec", "acme", good_codec)
-    monkeypatch.setenv("PAIGEANT_BLOCK_PLUGINS", "other, acme")
+    monkeypatch.setenv("PAIGEANT_BLOCK_PLUGINS", "msgpack, acme")
     monkeypatch.setenv("PAIGEANT_SERIALIZERS", "acme")
     registry = PluginRegistry()
     with pytest.raises(PluginError, match="'acme' is listed in PAIGEANT_BLOCK_PLUGINS"):
@@ -237,8 +239,8 @@ def test_a_signer_that_cannot_make_keys(site, header, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("raise RuntimeError('secret')", "its factory raised RuntimeError"),
-        ("return object()", "its factory made a object"),
+        ("raise RuntimeError('secret')", "its factory raised RuntimeError, .*`paigeant --debug"),
+        ("return object()", "its factory made an object of type 'object', not a Transport"),
         ("return InMemoryTransport('fake', namespace='elsewhere')", "does not honour settings.namespace"),
     ],
 )
@@ -248,6 +250,22 @@ def test_a_factory_that_fails(body, message, site, header) -> None:
     with pytest.raises(PluginLoadError, match=message) as caught:
         PluginRegistry().transport("acme")
     assert "secret" not in str(caught.value)
+
+
+def test_what_a_url_made_wrongly_is_told_without_its_password(site, header) -> None:
+    source = broker(header, "acme", "acme").replace(
+        "    transport = InMemory", "    return 3\n    transport = InMemory"
+    )
+    site.install("acme-broker", "acme", source)
+    with pytest.raises(PluginLoadError, match="'acme://': its factory made an object of type 'int'") as caught:
+        PluginRegistry().transport("acme://user:secret@host")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_codec_plugin_that_makes_something_else(site, header) -> None:
+    site.install("acme-codec", "acme", GOOD_CODEC.replace("PluginSettings, Codec", "PluginSettings, lambda _: 3"))
+    with pytest.raises(PluginLoadError, match="of type 'int', not one with media_type, encode and decode"):
+        PluginRegistry(CoreSettings(serializers=["acme"])).serializers()
 
 
 def test_errors_of_ours_pass_a_factory_unchanged(site, header) -> None:

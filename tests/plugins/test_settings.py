@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,14 @@ def test_secrets_never_show(monkeypatch) -> None:
     assert "hunter2" not in repr(CoreSettings(transport="redis://u:hunter2@h", state_store="redis://u:hunter2@h"))
 
 
+@pytest.mark.parametrize("name", ["TRANSPORT", "STATE_STORE", "SERIALIZERS", "SIGNERS", "OBSERVERS", "NAMESPACE"])
+def test_no_value_of_the_core_is_shown(name, monkeypatch) -> None:
+    monkeypatch.setenv(f"PAIGEANT_{name}", "Hunter 2")
+    with pytest.raises(ConfigurationError, match=f"^PAIGEANT_{name}: ") as caught:
+        CoreSettings()
+    assert "Hunter" not in str(caught.value)
+
+
 def test_a_missing_setting_names_its_variable() -> None:
     class Strict(PluginSettings):
         path: Path
@@ -222,6 +231,25 @@ def test_dotenv_that_is_no_text() -> None:
     Path(".env").write_bytes(b"PAIGEANT_LEASE=\xff\n")
     with pytest.raises(ConfigurationError, match=r"cannot read .*\.env"):
         CoreSettings()
+
+
+def test_a_bad_line_of_dotenv_is_one_warning_without_its_text(caplog) -> None:
+    Path(".env").write_text("PAIGEANT_LEASE=7\nthe password: hunter2\nPAIGEANT_GRACE=8\n")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        PluginRegistry()
+        settings = PluginRegistry().settings
+    assert (settings.lease, settings.grace) == (7.0, 8.0)
+    (warning,) = seen
+    assert warning.category is PaigeantWarning
+    assert str(warning.message) == f"line 2 of {Path('.env').absolute()} is ignored: it is not NAME=value"
+    assert caplog.text == ""
+
+
+def test_blocking_what_is_not_there_is_a_warning(monkeypatch) -> None:
+    monkeypatch.setenv("PAIGEANT_BLOCK_PLUGINS", "msgpack,slqite,paigeant-core")
+    with pytest.warns(PaigeantWarning, match=r": slqite \(did you mean sqlite\?\) in PAIGEANT_BLOCK_PLUGINS$"):
+        PluginRegistry()
 
 
 def test_unknown_settings_give_one_warning_with_the_nearest_name(monkeypatch) -> None:

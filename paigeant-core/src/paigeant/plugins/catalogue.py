@@ -14,6 +14,7 @@ from .discovery import FoundPlugin, PluginLoadFailure, discover
 from .loading import LoadedPlugin, Loader
 from .reference import Reference
 from .settings import CoreSettings
+from .sources import with_hint
 
 D = TypeVar("D", bound=Descriptor[Any, Any])
 Status: TypeAlias = Literal["available", "broken", "blocked", "conflict"]
@@ -73,6 +74,13 @@ class Catalogue:
     def names(self) -> list[str]:
         """The names of all plugins, from metadata alone."""
         return sorted({found.name for found in self._found})
+
+    def idle_blocks(self) -> Iterator[str]:
+        """What ``block_plugins`` lists in vain: most often a misspelt name, whose plugin is not blocked."""
+        everything = [*self._found, *(failure.found for failure in self._unreadable)]
+        known = {found.name for found in everything} | {found.distribution for found in everything}
+        for name in sorted(self._blocked - known):
+            yield f"{with_hint(name, known)} in PAIGEANT_BLOCK_PLUGINS"
 
     def select(self, kind: type[D], name: str) -> D:
         """The descriptor of that kind and name.

@@ -26,6 +26,11 @@ class Reference:
     scheme: str | None = None
     url: str | None = None
 
+    @property
+    def shown(self) -> str:
+        """What of it may be shown: nothing of a URL but its scheme."""
+        return f"{self.scheme}://" if self.name is None else ":".join(filter(None, (self.name, self.instance)))
+
     @classmethod
     def parse(cls, text: str) -> Reference:
         """Parse ``redis``, ``redis:billing`` or ``redis://host:6379/0``.

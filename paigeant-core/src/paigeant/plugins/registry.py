@@ -56,7 +56,8 @@ class PluginRegistry:
         self._catalogue = Catalogue(self.settings)
         self._warned: set[str] = set()
         if settings is None:
-            self._warn(unknown_core(self._sources, CoreSettings.model_fields, self._catalogue.names()))
+            unknown = unknown_core(self._sources, CoreSettings.model_fields, self._catalogue.names())
+            self._warn([*unknown, *self._catalogue.idle_blocks()])
 
     def transport(self, name: str | None = None, *, namespace: str | None = None) -> Transport:
         """A new, unconnected transport.
@@ -160,7 +161,8 @@ class PluginRegistry:
         except Exception as exc:
             # Its text may show a setting, and settings may be secret: the cause has it for those who look.
             raise PluginLoadError(
-                f"{kind.kind} plugin {descriptor.name!r}: its factory raised {type(exc).__name__}"
+                f"{kind.kind} plugin {descriptor.name!r}: its factory raised {type(exc).__name__}, whose text may show "
+                "a setting; see it with `paigeant --debug ...`"
             ) from exc
 
     def _warn(self, unknown: Iterable[str]) -> None:
@@ -171,8 +173,9 @@ class PluginRegistry:
 
 
 def _check_backend(kind: str, plugin: str, made: object, contract: ABCMeta, namespace: str) -> None:
+    plugin = Reference.parse(plugin).shown
     if not isinstance(made, contract):
-        raise PluginLoadError(f"{kind} plugin {plugin!r}: its factory made a {type(made).__name__}")
+        raise _made_else(kind, plugin, made, f"a {contract.__name__} of paigeant.abc")
     used = getattr(made, "namespace", None)
     if used != namespace:
         raise PluginLoadError(
@@ -183,8 +186,15 @@ def _check_backend(kind: str, plugin: str, made: object, contract: ABCMeta, name
 def _check_codec(plugin: str, codec: object) -> str:
     media_type = getattr(codec, "media_type", None)
     if not isinstance(media_type, str) or not hasattr(codec, "encode") or not hasattr(codec, "decode"):
-        raise PluginLoadError(f"serializer plugin {plugin!r}: its factory made a {type(codec).__name__}")
+        raise _made_else("serializer", Reference.parse(plugin).shown, codec, "one with media_type, encode and decode")
     return media_type
+
+
+def _made_else(kind: str, plugin: str, made: object, expected: str) -> PluginLoadError:
+    return PluginLoadError(
+        f"{kind} plugin {plugin!r}: its factory made an object of type {type(made).__name__!r}, not {expected}; "
+        "tell its author"
+    )
 
 
 def _check_pair(plugin: str, made: Any) -> None:
@@ -193,7 +203,10 @@ def _check_pair(plugin: str, made: Any) -> None:
         signers, verifiers = made
         keys: list[Any] = [*signers, *verifiers]
     except (TypeError, ValueError) as exc:
-        raise PluginLoadError(f"signer plugin {plugin!r}: its factory must make (signers, verifiers): {exc}") from exc
+        raise PluginLoadError(
+            f"signer plugin {plugin!r}: its factory must make (signers, verifiers), not an object of type "
+            f"{type(made).__name__!r}; tell its author"
+        ) from exc
     for key in keys:
         kid = getattr(key, "kid", None)
         if not isinstance(kid, str) or not _kid.fullmatch(kid):

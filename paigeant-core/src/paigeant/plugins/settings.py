@@ -22,9 +22,9 @@ from pydantic_settings import (
 )
 
 from ..errors import ConfigurationError
-from ..model.names import check_namespace
+from ..model.names import NAMESPACE, check_namespace
 from .reference import Reference
-from .sources import Scope, Sources
+from .sources import Scope, Sources, quiet_dotenv
 
 S = TypeVar("S", bound="PluginSettings")
 
@@ -46,9 +46,16 @@ def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
 def _reference(value: str) -> str:
     try:
         Reference.parse(value)
-    except ConfigurationError as exc:
-        raise ValueError(str(exc)) from exc
+    except ConfigurationError:
+        raise ValueError("neither a plugin name, nor name:instance, nor scheme://...") from None
     return value
+
+
+def _namespace(value: str) -> str:
+    try:
+        return check_namespace(value)
+    except ConfigurationError:
+        raise ValueError(f"must match {NAMESPACE}") from None
 
 
 PluginReference = Annotated[str, AfterValidator(_reference)]
@@ -138,7 +145,7 @@ class CoreSettings(_Sourced):
     """
 
     transport: PluginReference = Field("inmemory", repr=False)
-    namespace: Namespace = "default"
+    namespace: Annotated[str, AfterValidator(_namespace)] = "default"
     state_store: PluginReference | None = Field(None, repr=False)
     serializers: Annotated[References, Field(min_length=1)] = ("json",)
     signers: Annotated[References, Field(min_length=1)] = ("hs256",)
@@ -173,7 +180,8 @@ def read_plugin_settings(settings: type[S], scope: Scope, values: dict[str, Any]
 def _reading(settings: type[BaseSettings], scope: Scope) -> Generator[None, None, None]:
     token = _scope.set(scope)
     try:
-        yield
+        with quiet_dotenv():
+            yield
     except ValidationError as exc:
         lines = [_explain(error, settings, scope) for error in exc.errors(include_url=False)]
         raise ConfigurationError("; ".join(lines)) from exc

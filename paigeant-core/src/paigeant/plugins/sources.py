@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+import warnings
+from collections.abc import Collection, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, PaigeantWarning
 
 PREFIX = "PAIGEANT_"
 CORE_TABLE = "paigeant"
@@ -114,13 +118,30 @@ def with_hint(name: str, known: Collection[str], prefix: str = "") -> str:
     return f"{name} (did you mean {words[near[0]]}?)" if near else name
 
 
+@contextmanager
+def quiet_dotenv() -> Generator[None, None, None]:
+    """Its library logs a bad line each time it reads the file, without the path; ``Sources.read`` warns of it."""
+    logger, silence = logging.getLogger("dotenv.main"), logging.Filter("nothing")
+    logger.addFilter(silence)
+    try:
+        yield
+    finally:
+        logger.removeFilter(silence)
+
+
 def _read_dotenv(path: Path | None) -> dict[str, str | None]:
     if path is None:
         return {}
     try:
-        return dict(dotenv_values(path))
+        with quiet_dotenv():
+            values = dict(dotenv_values(path))
+        with path.open(encoding="utf-8") as file:
+            bad = [binding.original.line for binding in parse_stream(file) if binding.error]
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigurationError(f"cannot read {path}: {exc}; correct or remove it") from exc
+    for line in bad:  # from here always, so that Python shows it once, however often the file is read
+        warnings.warn(f"line {line} of {path} is ignored: it is not NAME=value", PaigeantWarning, stacklevel=1)
+    return values
 
 
 def _secrets_dir(value: str | None) -> Path | None:
