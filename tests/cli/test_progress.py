@@ -68,6 +68,8 @@ def test_activities_that_a_revision_inserted_are_shown_once_done() -> None:
         (status("ready", queue="q", consumers=None), "ready"),
         (status("ready", queue="q", consumers=2), "ready"),
         (status("running", queue="q", consumers=0), "running"),
+        (status("waiting", until=86_400.0), "waiting until 1970-01-02T00:00:00+00:00"),
+        (status("waiting", until=0.5, consumers=0), "waiting until 1970-01-01T00:00:00+00:00; nobody serves queue ''"),
     ],
 )
 def test_states_in_words(given: WorkflowStatus, words: str) -> None:

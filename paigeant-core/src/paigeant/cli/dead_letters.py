@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, cast
 
 import typer
@@ -14,7 +13,7 @@ from ..errors import ConfigurationError, WorkflowError
 from ..model.names import DEAD, check_name
 from .backend import run, shared_transport
 from .options import Json, Limit, Namespace, TransportName
-from .output import printable, say, show_json, show_table
+from .output import moment, printable, say, show_json, show_table
 from .records import summary
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def list_letters(
         return show_json([_facts(letter) for letter in found])
     if not found:
         return say("no dead letters")
-    rows = [(one.queue, one.id, one.error, _time(one.refused_at), len(one.message.body)) for one in found]
+    rows = [(one.queue, one.id, one.error, moment(one.refused_at), len(one.message.body)) for one in found]
     return show_table(("queue", "id", "error", "refused at", "bytes"), rows)
 
 
@@ -86,7 +85,7 @@ def show(
         facts["body"] = base64.b64encode(letter.message.body).decode()
     if as_json:
         return show_json(facts)
-    facts["refused_at"] = _time(letter.refused_at)
+    facts["refused_at"] = moment(letter.refused_at)
     if body:
         facts["body"] = letter.message.body.decode("utf-8", "backslashreplace")
     return _show(facts)
@@ -142,13 +141,6 @@ def _facts(letter: DeadLetter) -> dict[str, Any]:
         "refused_at": letter.refused_at,
         "bytes": len(letter.message.body),
     }
-
-
-def _time(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-    except (OverflowError, ValueError, OSError):
-        return "unknown"
 
 
 def _show(facts: dict[str, Any], indent: str = "") -> None:

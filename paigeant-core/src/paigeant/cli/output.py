@@ -6,6 +6,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
@@ -73,6 +74,14 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], styles: Seq
 def count(value: int | None) -> str:
     """A number, or ``?`` where the backend cannot tell."""
     return "?" if value is None else str(value)
+
+
+def moment(seconds: float) -> str:
+    """A time since the epoch, in UTC."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return "unknown"
 
 
 def install_warnings() -> None:

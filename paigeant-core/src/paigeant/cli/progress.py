@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from .output import say, table
+from .output import moment, say, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -93,9 +93,10 @@ def describe(status: WorkflowStatus) -> str:
         return status.outcome
     if status.state == "parked":
         return f"parked: {status.parked}"
+    text = f"waiting until {moment(status.until)}" if status.state == "waiting" and status.until else status.state
     if status.state != "running" and status.consumers == 0:
-        return f"{status.state}; nobody serves queue {status.queue!r}"
-    return status.state
+        return f"{text}; nobody serves queue {status.queue!r}"
+    return text
 
 
 Tell: TypeAlias = "Callable[[WorkflowStatus, Sequence[HistoryEntry]], None]"
