@@ -181,6 +181,8 @@ def test_the_longest_history_must_fit() -> None:
         check_records(build_steps(specs(*["a"] * 128), Values().ref))
     with pytest.raises(InvalidWorkflow, match="401 records"):
         check_records(steps, RevisionGrant(by=(), acts=(), max=200))
+    with pytest.raises(InvalidWorkflow, match=r"256 allowed, which is 127 steps; .* raise PAIGEANT_MAX_RECORDS"):
+        check_records(build_steps(specs(*["a"] * 128), Values().ref))
     check_records(steps, RevisionGrant(by=(), acts=(), max=200), max_records=401)
     with pytest.raises(InvalidWorkflow, match="1025 records, more than the 1024"):
         check_records(steps, RevisionGrant(by=(), acts=(), max=512), max_records=100_000)

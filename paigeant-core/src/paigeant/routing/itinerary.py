@@ -149,7 +149,9 @@ def check_records(
     records, cap = 1 + 2 * steps, min(max_records, HARD_MAX_RECORDS)
     if records > cap:
         raise InvalidWorkflow(
-            f"{steps} steps may need {records} records, more than the {cap} allowed; split the workflow"
+            f"{steps} steps, each done and then undone, may need {records} records, more than the {cap} allowed, "
+            f"which is {(cap - 1) // 2} steps; split the workflow, or raise PAIGEANT_MAX_RECORDS "
+            f"(at most {HARD_MAX_RECORDS})"
         )
 
 
