@@ -209,6 +209,12 @@ async def test_a_value_no_codec_can_carry_is_refused_at_the_producer(memory: Bed
     assert (await memory.transport.queues("echo"))["echo"].ready == 0
 
 
+@pytest.mark.parametrize("value", [object(), "\ud800", 2**70], ids=["object", "surrogate", "number"])
+async def test_of_several_arguments_the_one_no_codec_can_carry_is_named(memory: Bed, value: Any) -> None:
+    with pytest.raises(SerializationError, match="argument 'bad' of activity 'echo'"):
+        await memory.dispatch([ActivitySpec("echo", {"value": 1, "bad": value, "more": [2]})])
+
+
 async def test_a_result_of_something_later_is_refused_at_the_producer(memory: Bed) -> None:
     with pytest.raises(InvalidWorkflow, match="comes later"):
         await memory.dispatch([ActivitySpec("echo", {"value": ResultOf("late")}), ActivitySpec("late")])

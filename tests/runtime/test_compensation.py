@@ -71,6 +71,21 @@ async def test_no_undo_of_a_step_is_told_to_stop_because_another_is_done(stored:
     assert undone == [(2, False), (1, False)]
 
 
+@pytest.mark.parametrize("value", [object(), "\ud800"], ids=["object", "surrogate"])
+async def test_what_cannot_be_registered_is_named(stored: Bed, value: Any) -> None:
+    @activity(retry=NO_RETRY)
+    async def book(ctx: ActivityContext) -> None:
+        await ctx.register_compensation(what="a", bad=value)
+
+    @book.compensate
+    async def unbook(what: str, bad: Any) -> None: ...
+
+    outcome = await stored.run([ActivitySpec("book")], book)
+    assert outcome.fault is not None
+    assert outcome.fault.error == "SerializationError"
+    assert "argument 'bad' of the compensation of activity 'book'" in outcome.fault.message
+
+
 async def test_what_a_completed_workflow_registered_is_not_called_undone(stored: Bed) -> None:
     journey = Journey()
     outcome = await stored.run([ActivitySpec("hotel"), ActivitySpec("flight")], *journey.activities)

@@ -6,13 +6,15 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel
 
-from ..errors import InvalidWorkflow
+from ..errors import InvalidWorkflow, SerializationError
 from ..model.names import check_name
 from ..model.records import RevisionGrant, Source, Step, StepPolicy, ValueRef
+
+T = TypeVar("T")
 
 Encode: TypeAlias = Callable[[object, str], ValueRef]
 """``encode(value, what)`` gives the reference of a value; ``what`` names it in errors. The caller keeps the bytes."""
@@ -132,6 +134,19 @@ def build_steps(
     return tuple(built)
 
 
+def carry(values: Mapping[str, Any], encode: Callable[[object, str], T], what: str, owner: str) -> T:
+    """Encode arguments as one value.
+
+    :raises SerializationError: naming the first argument that cannot be carried.
+    """
+    try:
+        return encode(values, what)
+    except SerializationError:
+        for name, value in values.items():
+            encode(value, f"argument {name!r} {owner}")
+        raise
+
+
 def revision_ids(n: int) -> Callable[[int], str]:
     """The ids of the steps that the ``n``-th revision inserts: the same however often it is repeated."""
     return lambda position: f"r{n}.{position}"
@@ -184,7 +199,7 @@ def _build(name: str, spec: ActivitySpec, encode: Encode, before: list[Step], la
         id=name,
         act=spec.name,
         q=spec.queue or spec.name,
-        args=encode(plain, f"the arguments of activity {spec.name!r}"),
+        args=carry(plain, encode, f"the arguments of activity {spec.name!r}", f"of activity {spec.name!r}"),
         from_=sources or None,
         policy=_policy(spec),
         pin=spec.pin or None,

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import PermanentFault, RevisionConflict, StoreRequired
 from ..model.store import ABSENT, Expected
+from ..routing.itinerary import carry
 from .binding import plain
 from .lifetime import lifetime
 from .patience import patiently
+from .values import Outbox
 
 if TYPE_CHECKING:
     from ..abc import StateStore
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from .activity import Activity
     from .claim import Claim
     from .environment import Environment
-    from .values import Outbox
 
 
 class Compensations:
@@ -50,9 +51,8 @@ class Compensations:
             raise PermanentFault(
                 f"activity {activity.name!r} has no handler; add one with @{activity.__name__}.compensate"
             )
-        data = plain(data, f"compensation data of activity {activity.name!r}")
+        data = carry(data, self._carried, self._what, f"of the compensation of activity {activity.name!r}")
         activity.handler_signature.bind(data)
-        self._env.codecs.encode(data)  # What no codec can carry is refused before the effect, not after it.
         if not self._claim.again:
             self._stale = False  # Most likely the first attempt; the compare-and-set tells.
         while data not in await self._read(self._env.store):
@@ -61,6 +61,16 @@ class Compensations:
             except RevisionConflict:
                 self._stale = True  # An earlier attempt that we did not know of: read it, then add.
         self._check_open()
+
+    @property
+    def _what(self) -> str:
+        return f"compensation data of activity {self._activity.name!r}"
+
+    def _carried(self, value: object, what: str) -> Any:
+        """``value``, plain. What no codec can carry is refused before the effect, not after it."""
+        made = plain(value, what)
+        Outbox(self._env).add(made, what)
+        return made
 
     def close(self) -> None:
         """The attempt is over; a thread of it that goes on must not have its effect any more."""
@@ -76,7 +86,7 @@ class Compensations:
         if self._env.store is None or self._activity.handler is None:
             return None
         known = await self._read(self._env.store)
-        return outbox.add(known, f"compensation data of activity {self._activity.name!r}") if known else None
+        return outbox.add(known, self._what) if known else None
 
     async def _read(self, store: StateStore) -> list[dict[str, Any]]:
         if self._stale:
