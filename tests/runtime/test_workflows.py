@@ -161,6 +161,12 @@ async def test_without_a_store_a_large_argument_is_refused_at_the_producer(store
     assert (await storeless.transport.queues("echo"))["echo"].ready == 0
 
 
+async def test_without_a_store_a_large_variable_is_refused_at_the_producer(storeless: Bed) -> None:
+    with pytest.raises(MessageTooLarge, match=r"largest value is variable 'big'"):
+        await storeless.dispatch(SLIP, variables={"small": 1, "big": "x" * 300_000})
+    assert (await storeless.transport.queues("echo"))["echo"].ready == 0
+
+
 async def test_without_a_store_a_large_result_is_a_permanent_fault(storeless: Bed) -> None:
     ran: list[int] = []
 

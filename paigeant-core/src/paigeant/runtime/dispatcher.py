@@ -136,7 +136,7 @@ class WorkflowDispatcher(Face):
             reply_to=Inbox.of(env).queue if env.store is None else None,
             rev=grant,
         )
-        _check_size(env, len(body(opened)), len(steps) if grant is None else grant.max, activities, outbox)
+        _check_size(env, len(body(opened)), len(steps) if grant is None else grant.max, activities, variables)
         return opened, keys
 
     async def _send(self, env: Environment, opened: Opened, keys: BranchKeys, outbox: Outbox) -> None:
@@ -204,18 +204,22 @@ def _seconds(expires: timedelta | float | None, default: float) -> int:
     return int(seconds)
 
 
-def _check_size(env: Environment, size: int, steps: int, activities: Sequence[ActivitySpec], outbox: Outbox) -> None:
+def _check_size(
+    env: Environment, size: int, steps: int, activities: Sequence[ActivitySpec], variables: Mapping[str, Any]
+) -> None:
     """Refuse at the producer what would not fit at the last hop."""
     longest = size + steps * HOP_BYTES
     if longest <= env.max_body:
         return
-    spec, parameter, largest = max(
-        ((spec, name, len(repr(value))) for spec in activities for name, value in spec.arguments.items()),
-        key=lambda item: item[2],
-        default=(activities[0], "", 0),
-    )
+    sizes = {
+        f"argument {name!r} of activity {spec.name!r}": len(repr(value))
+        for spec in activities
+        for name, value in spec.arguments.items()
+    }
+    sizes |= {f"variable {name!r}": len(repr(value)) for name, value in variables.items()}
+    largest = max(sizes, key=lambda what: sizes[what], default=None)
+    told = "" if largest is None else f"; the largest value is {largest} (about {sizes[largest]} bytes)"
     raise MessageTooLarge(
-        f"the workflow may need {longest} bytes in a message, over the limit of {env.max_body}; the largest argument "
-        f"is {parameter!r} of activity {spec.name!r} (about {largest} bytes). Pass a reference, configure a state "
-        "store, or raise PAIGEANT_MAX_MESSAGE_BYTES"
+        f"the workflow may need {longest} bytes in a message, over the limit of {env.max_body}{told}. Pass a "
+        "reference, configure a state store, or raise PAIGEANT_MAX_MESSAGE_BYTES"
     )
