@@ -10,7 +10,7 @@ from ..errors import ConfigurationError
 from ..model.names import check_name
 from ..routing.itinerary import ActivitySpec
 from ..routing.retry import RetryPolicy
-from .binding import Signature
+from .binding import Signature, check_function
 from .context import ActivityContext
 
 P = ParamSpec("P")
@@ -58,8 +58,9 @@ class Activity(Generic[P, R]):
 
         Its parameters are validated from the data given to ``ctx.register_compensation``.
 
-        :raises ConfigurationError: there is a handler already.
+        :raises ConfigurationError: there is a handler already, or this is no function.
         """
+        check_function(handler, f"the compensation handler of activity {self.name!r}")
         if self.handler is not None:
             raise ConfigurationError(f"activity {self.name!r} already has a compensation handler")
         self.handler, self.handler_signature = handler, Signature(handler, self.name, ActivityContext)
@@ -106,16 +107,17 @@ def activity(
     :param retry: policy for transient faults; default 3 attempts, 1 s doubling to 60 s, full jitter.
     :param timeout: of one attempt, a timedelta or seconds; default none.
     :raises InvalidWorkflow: the name or queue is malformed.
-    :raises ConfigurationError: a parameter cannot be used.
+    :raises ConfigurationError: it is no function, a parameter of it cannot be used, or an option is wrong.
     """
 
     def decorate(function: Callable[P, R]) -> Activity[P, R]:
+        check_function(function, "an activity")
         chosen = (
             name if isinstance(name, str) else getattr(function, "__name__", "").strip("_").replace("_", "-").lower()
         )
         return Activity(function, chosen, queue=queue, retry=retry or RetryPolicy(), timeout=timeout)
 
-    return decorate(name) if callable(name) else decorate
+    return decorate if name is None or isinstance(name, str) else decorate(name)
 
 
 def _seconds(value: timedelta | float | None, name: str) -> float | None:

@@ -6,6 +6,7 @@ text) and nothing is guessed from Python types that did not travel.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -24,6 +25,23 @@ _CONFIG = ConfigDict(
     val_json_bytes="base64",
     protected_namespaces=(),
 )
+
+
+def check_function(function: object, what: str) -> None:
+    """Whether it is one that a worker can call and await.
+
+    :raises ConfigurationError: it is none, or an asynchronous generator.
+    """
+    if not inspect.isroutine(function) or isinstance(function, functools.partial):
+        raise ConfigurationError(
+            f"{what} must be a function (def or async def), not {function!r}; "
+            "call a functools.partial, a class or a callable object in a function of your own"
+        )
+    if inspect.isasyncgenfunction(function):
+        raise ConfigurationError(
+            f"{what} must not be an asynchronous generator, as {function.__qualname__!r} is: "
+            "a result is one value; collect the items and return them"
+        )
 
 
 class Signature:
