@@ -78,6 +78,14 @@ async def test_terminate_ends_without_compensation(stored: Bed) -> None:
     assert not undone
 
 
+async def test_a_reason_that_is_no_text_is_a_permanent_fault(memory: Bed) -> None:
+    worker, _, _ = reviser(lambda ctx: ctx.terminate(5))  # type: ignore[arg-type]
+    outcome = await memory.run([ActivitySpec("reviser")], worker, revisions=GRANT)
+    assert outcome.fault is not None
+    assert outcome.fault.error == "PermanentFault"
+    assert "text, not 5" in outcome.fault.message
+
+
 BEYOND: dict[str, tuple[Callable[[ActivityContext], None], RevisionPolicy | None, str]] = {
     "no grant": (lambda ctx: ctx.insert(said("x")), None, "granted no revision"),
     "no grant to end": (lambda ctx: ctx.terminate(), None, "granted no revision"),

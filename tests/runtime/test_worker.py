@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from paigeant.model.events import (
 from paigeant.state.ids import BranchKeys
 
 from ..core.records_kit import Key, signed
-from ..support import NO_RETRY, QUICK, Bed, Recorder, until
+from ..support import NO_RETRY, PATIENCE, QUICK, Bed, Recorder, until
 
 
 @activity
@@ -241,6 +242,69 @@ def test_nonsense_is_refused_when_the_worker_is_made(activities: list[Any]) -> N
 
     with pytest.raises(ConfigurationError):
         Worker(InMemoryTransport(), activities)
+
+
+@pytest.mark.parametrize("activities", [None, 5, fine], ids=str)
+def test_what_is_no_list_of_activities_is_refused(memory: Bed, activities: Any) -> None:
+    with pytest.raises(ConfigurationError, match="expected a list of activities"):
+        Worker(memory.transport, activities)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"concurrency": 0},
+        {"concurrency": -1},
+        {"concurrency": "x"},
+        {"concurrency": 1.5},
+        {"concurrency": True},
+        {"lease": 0},
+        {"lease": -1},
+        {"lease": "x"},
+        {"lease": float("nan")},
+        {"lease": timedelta(0)},
+        {"lease": timedelta(days=2)},
+        {"grace": -1},
+        {"grace": "x"},
+        {"grace": timedelta(seconds=-1)},
+        {"middleware": [1]},
+        {"middleware": 5},
+        {"observers": ["x"]},
+        {"observers": 5},
+    ],
+    ids=str,
+)
+def test_a_wrong_option_is_refused_when_the_worker_is_made(memory: Bed, option: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=f"{next(iter(option))}="):
+        memory.worker(fine, **option)
+
+
+async def test_dispatchers_and_clients_refuse_an_observer_that_is_none(memory: Bed) -> None:
+    for make in (memory.dispatcher, memory.client):
+        with pytest.raises(ConfigurationError, match="observers="):
+            make(observers=[object()])
+
+
+async def test_lease_and_grace_may_be_timedeltas(bed: Bed) -> None:
+    async with bed.worker(fine, lease=timedelta(seconds=7), grace=timedelta(seconds=3)):
+        with pytest.raises(ConfigurationError, match="lease of 7 s"):
+            async with bed.transport.consume(["fine"], lease=8.0):
+                pass
+        assert (await bed.outcome(await bed.dispatch(SLIP))).status == "completed"
+
+
+async def test_without_a_grace_period_a_worker_waits_for_nobody(bed: Bed) -> None:
+    running = asyncio.Event()
+
+    @activity
+    async def slow() -> None:
+        running.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(PATIENCE):
+        async with bed.worker(slow, grace=timedelta(0)):
+            await bed.dispatch([ActivitySpec("slow")])
+            await running.wait()
 
 
 async def test_a_broken_cursor_harms_no_other_workflow(stored: Bed) -> None:

@@ -44,6 +44,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .durations import seconds
+
 if TYPE_CHECKING:
     from datetime import timedelta
 
@@ -270,12 +272,15 @@ class RetryAfter(ActivityError):
     """Rate-limited: run again after ``delay``; costs no attempt.
 
     :param delay: seconds, or a timedelta.
+    :raises ConfigurationError: it is neither.
     """
 
     def __init__(self, delay: float | timedelta, message: str = "") -> None:
-        seconds = delay if isinstance(delay, (int, float)) else delay.total_seconds()
-        super().__init__(message or f"retry after {seconds:g} s")
-        self.delay = max(0.0, float(seconds))
+        wait = seconds(delay)
+        if wait is None:
+            raise ConfigurationError(f"RetryAfter: delay={delay!r} must be seconds, or a timedelta")
+        super().__init__(message or f"retry after {wait:g} s")
+        self.delay = max(0.0, float(wait))
         self._message = message
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeGuard
 
+from ..durations import seconds
 from ..errors import ConfigurationError
 
 
@@ -33,7 +34,7 @@ class RetryPolicy:
         if type(self.attempts) is not int or not 1 <= self.attempts <= 1000:
             raise ConfigurationError(f"RetryPolicy: attempts={self.attempts!r} must be a whole number from 1 to 1000")
         for name in ("first_delay", "max_delay"):
-            object.__setattr__(self, name, _seconds(name, getattr(self, name)))
+            object.__setattr__(self, name, _delay(name, getattr(self, name)))
         if not _is_number(self.factor) or self.factor < 1:
             raise ConfigurationError(f"RetryPolicy: factor={self.factor!r} must be a number of at least 1")
 
@@ -47,11 +48,11 @@ class RetryPolicy:
         return longest * random if self.jitter else longest
 
 
-def _seconds(name: str, value: object) -> float:
-    seconds: object = value.total_seconds() if isinstance(value, timedelta) else value
-    if not _is_number(seconds) or seconds < 0:
+def _delay(name: str, value: object) -> float:
+    delay = seconds(value)
+    if not _is_number(delay) or delay < 0:
         raise ConfigurationError(f"RetryPolicy: {name}={value!r} must be seconds, or a timedelta, of at least 0")
-    return float(seconds)
+    return float(delay)
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
+from ..durations import seconds
 from ..errors import ConfigurationError
 from ..model.names import check_name
 from ..routing.itinerary import ActivitySpec
@@ -37,7 +38,7 @@ class Activity(Generic[P, R]):
         self.queue = check_name(queue or name, "queue")
         self.function = function
         self.retry = retry
-        self.timeout = _seconds(timeout, name)
+        self.timeout = _limit(timeout, name)
         self.what = f"the result of activity {self.name!r}"
         self.handler: Callable[..., Any] | None = None
         self.signature = Signature(function, self.name, ActivityContext)
@@ -109,6 +110,8 @@ def activity(
     :raises InvalidWorkflow: the name or queue is malformed.
     :raises ConfigurationError: it is no function, a parameter of it cannot be used, or an option is wrong.
     """
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise ConfigurationError(f"activity: retry={retry!r} must be a RetryPolicy")
 
     def decorate(function: Callable[P, R]) -> Activity[P, R]:
         check_function(function, "an activity")
@@ -120,8 +123,8 @@ def activity(
     return decorate if name is None or isinstance(name, str) else decorate(name)
 
 
-def _seconds(value: timedelta | float | None, name: str) -> float | None:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if seconds is not None and not seconds > 0:
-        raise ConfigurationError(f"activity {name!r}: timeout must be more than 0 s, not {seconds!r}")
-    return seconds
+def _limit(timeout: timedelta | float | None, name: str) -> float | None:
+    limit = None if timeout is None else seconds(timeout)
+    if timeout is not None and not (limit and limit > 0):
+        raise ConfigurationError(f"activity {name!r}: timeout={timeout!r} must be a timedelta or seconds, more than 0")
+    return limit

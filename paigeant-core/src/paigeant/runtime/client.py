@@ -9,10 +9,12 @@ from datetime import timedelta
 from functools import partial
 
 from ..abc import StateStore
+from ..durations import seconds
 from ..envelope.frame import CONTENT_TYPE
 from ..envelope.opening import Opened
 from ..errors import (
     BackendError,
+    ConfigurationError,
     ResultExpired,
     ResultTimeout,
     RevisionConflict,
@@ -59,6 +61,7 @@ class WorkflowClient(Face):
         :raises ResultTimeout: it has not ended by then; it goes on, unless it is parked, as the text then says.
         :raises WorkflowNotFound: no such workflow.
         :raises ResultExpired: it ended long ago.
+        :raises ConfigurationError: the timeout is neither.
         """
         outcome = await self.outcome(correlation_id, timeout=timeout)
         if outcome.status != "completed":
@@ -67,20 +70,22 @@ class WorkflowClient(Face):
 
     async def outcome(self, correlation_id: str, *, timeout: timedelta | float | None = None) -> Outcome:
         """Like :meth:`result`, but any end is an answer."""
+        limit = None if timeout is None else seconds(timeout)
+        if limit is None and timeout is not None:
+            raise ConfigurationError(f"timeout={timeout!r} must be a timedelta or seconds")
         env = await self._session.open()
         keys = BranchKeys.of(check_correlation_id(correlation_id))
-        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         waiting = (
             self._replied(env, correlation_id)
             if env.store is None
             else self._ended(env, env.store, keys, correlation_id)
         )
         try:
-            async with env.clock.timeout(seconds):
+            async with env.clock.timeout(limit):
                 opened, status = await waiting
         except TimeoutError:
             standing = await _standing(env, keys, correlation_id)
-            raise ResultTimeout(f"workflow {correlation_id!r} has not ended within {seconds:g} s; {standing}") from None
+            raise ResultTimeout(f"workflow {correlation_id!r} has not ended within {limit:g} s; {standing}") from None
         if opened is None:
             return Outcome(correlation_id, status)
         return await _outcome(env, opened, keys, status)

@@ -191,6 +191,8 @@ class ActivityContext(Generic[D]):
     def _revise(self, why: str) -> Revisions:
         if self.direction == "undo":
             raise PermanentFault("the itinerary cannot be revised while compensating")
+        if not isinstance(why, str):
+            raise PermanentFault(f"the reason of a revision is text, not {why!r}")
         asked = self.revisions = self.revisions or Revisions()
         asked.why = why[:256] or "revised"
         return asked

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..abc import StateStore
+from ..durations import seconds
 from ..envelope.frame import CONTENT_TYPE
 from ..envelope.sealing import body, content_digest, seal_origin
 from ..errors import ConfigurationError, DuplicateWorkflow, InvalidWorkflow, MessageTooLarge, RevisionConflict
@@ -132,7 +133,7 @@ class WorkflowDispatcher(Face):
             blobs=outbox.blobs if env.store is None else outbox.without(outbox.aside()),
             security=env.security,
             iat=iat,
-            exp=iat + _seconds(expires, env.settings.workflow_ttl),
+            exp=iat + _lifetime(expires, env.settings.workflow_ttl),
             reply_to=Inbox.of(env).queue if env.store is None else None,
             rev=grant,
         )
@@ -195,13 +196,13 @@ def _variable(name: object) -> str:
     return name
 
 
-def _seconds(expires: timedelta | float | None, default: float) -> int:
-    seconds = expires.total_seconds() if isinstance(expires, timedelta) else expires
-    if seconds is None:
+def _lifetime(expires: timedelta | float | None, default: float) -> int:
+    if expires is None:
         return int(default)
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 1 <= seconds < 1e10:
+    given = seconds(expires)
+    if given is None or not 1 <= given < 1e10:
         raise InvalidWorkflow(f"expires={expires!r} must be a timedelta or seconds, at least 1")
-    return int(seconds)
+    return int(given)
 
 
 def _check_size(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -135,7 +135,7 @@ class Session:
             )
         self._transport, self._state_store, self._security = transport, state_store, security
         self._clock: Clock = clock or SystemClock()
-        self._observers = tuple(observers)
+        self._observers = _observers(observers)
         self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()
         self._environment: Environment | None = None
@@ -264,6 +264,13 @@ def check_pairing(transport: Transport, store: StateStore) -> None:
             f"{type(store).__name__} lives inside one process, and {type(transport).__name__} outlives it: when the "
             f"process ends, its workflows would be lost; {own if transport.state_store() else ''}{PAIRING}"
         )
+
+
+def _observers(given: Sequence[Observer]) -> tuple[Observer, ...]:
+    told = tuple(given) if isinstance(given, Iterable) else None
+    if told is not None and all(callable(getattr(one, "on_event", None)) for one in told):
+        return told
+    raise ConfigurationError(f"observers={given!r} must be a list of objects with an `async def on_event(self, event)`")
 
 
 async def enter(stack: AsyncExitStack, member: object) -> None:

@@ -12,10 +12,12 @@ import signal
 import socket
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from ..abc import Clock, Observer, StateStore, Transport
+from ..durations import seconds
 from ..errors import BackendClosed, BackendCorrupt, BackendError, ConfigurationError
 from .activity import Activity
 from .background import Background
@@ -47,12 +49,13 @@ class Worker:
     :param concurrency: activities at the same time; default from configuration (100).
     :param middleware: wraps each attempt, first is outermost.
     :param observers: told of events, in addition to those of the configuration.
-    :param lease: seconds until the work of a vanished worker may be taken over; default from
-        configuration (30).
-    :param grace: seconds that running activities have when the worker stops; default from
-        configuration (30).
+    :param lease: a timedelta or seconds until the work of a vanished worker may be taken over; default
+        from configuration (30).
+    :param grace: a timedelta or seconds that running activities have when the worker stops; default
+        from configuration (30).
     :param name: in history and events; default ``host-pid-random``.
-    :raises ConfigurationError: two activities of one name, none at all, or types that cannot travel.
+    :raises ConfigurationError: two activities of one name, none at all, types that cannot travel, or
+        another parameter that is wrong.
     """
 
     def __init__(
@@ -67,8 +70,8 @@ class Worker:
         concurrency: int | None = None,
         middleware: Sequence[Middleware] = (),
         observers: Sequence[Observer] = (),
-        lease: float | None = None,
-        grace: float | None = None,
+        lease: timedelta | float | None = None,
+        grace: timedelta | float | None = None,
         name: str | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -78,8 +81,9 @@ class Worker:
         self._session = Session(
             transport, state_store=state_store, security=security, namespace=namespace, observers=observers, clock=clock
         )
-        self._lifespan, self._middleware = lifespan, tuple(middleware)
-        self._concurrency, self._lease, self._grace = concurrency, lease, grace
+        self._lifespan, self._middleware = lifespan, _callables(middleware)
+        self._concurrency = _slots(concurrency)
+        self._lease, self._grace = _duration("lease", lease, least=0.001), _duration("grace", grace, least=0.0)
         self._running: asyncio.Task[None] | None = None
         self._stop: asyncio.Event | None = None
         self._ready = asyncio.Event()
@@ -151,9 +155,9 @@ class Worker:
         async with AsyncExitStack() as stack:
             env = await self._session.open()
             stack.push_async_callback(self._session.close)
-            deps = await stack.enter_async_context(self._span()) if self._lifespan is not None else None
-            slots = self._concurrency or env.settings.concurrency
-            lease = self._lease or env.settings.lease
+            deps = await stack.enter_async_context(_span(self._lifespan, self)) if self._lifespan is not None else None
+            slots = env.settings.concurrency if self._concurrency is None else self._concurrency
+            lease = env.settings.lease if self._lease is None else self._lease
             heartbeat = await stack.enter_async_context(Heartbeat(env, lease))
             host = Host(self.activities, deps, self._middleware)
             runner = HopRunner(
@@ -172,20 +176,6 @@ class Worker:
                 {"shared": "store of the transport", "separate": "separate store", "none": "no store"}[env.mode],
             )
             await self._consume(env, runner, slots, lease)
-
-    def _span(self) -> AbstractAsyncContextManager[Any]:
-        """What ``lifespan`` makes: written without type checks, often, so it is looked at."""
-        lifespan: Any = self._lifespan
-        made: object = lifespan(self) if callable(lifespan) else lifespan
-        if callable(lifespan) and isinstance(made, AbstractAsyncContextManager):
-            return cast("AbstractAsyncContextManager[Any]", made)
-        if inspect.iscoroutine(made):
-            made.close()
-        raise ConfigurationError(
-            "lifespan must be a function of the worker that returns an async context manager, not "
-            f"{type(made).__name__}; write an async generator function that yields once, and decorate it with "
-            "@asynccontextmanager (of contextlib)"
-        )
 
     async def _consume(self, env: Environment, runner: HopRunner, slots: int, lease: float) -> None:
         assert self._stop is not None
@@ -248,6 +238,8 @@ class Worker:
 
 def _by_name(activities: Iterable[Activity[..., Any]]) -> dict[str, Activity[..., Any]]:
     served: dict[str, Activity[..., Any]] = {}
+    if not isinstance(activities, Iterable):
+        raise ConfigurationError(f"expected a list of activities, got {activities!r}")
     for one in activities:
         if not isinstance(one, Activity):
             raise ConfigurationError(f"{one!r} is not an activity; decorate the function with @activity")
@@ -257,6 +249,26 @@ def _by_name(activities: Iterable[Activity[..., Any]]) -> dict[str, Activity[...
     if not served:
         raise ConfigurationError("a worker needs at least one activity")
     return served
+
+
+def _callables(middleware: Sequence[Middleware]) -> tuple[Middleware, ...]:
+    given = tuple(middleware) if isinstance(middleware, Iterable) else None
+    if given is not None and all(map(callable, given)):
+        return given
+    raise ConfigurationError(f"middleware={middleware!r} must be a list of functions (context, call)")
+
+
+def _slots(concurrency: int | None) -> int | None:
+    if concurrency is None or (type(concurrency) is int and concurrency >= 1):
+        return concurrency
+    raise ConfigurationError(f"concurrency={concurrency!r} must be a whole number of at least 1")
+
+
+def _duration(name: str, value: timedelta | float | None, *, least: float) -> float | None:
+    given = None if value is None else seconds(value)
+    if value is not None and (given is None or not least <= given <= 86_400):
+        raise ConfigurationError(f"{name}={value!r} must be a timedelta or seconds, from {least:g} s to a day")
+    return given
 
 
 async def _first(stopping: asyncio.Future[Any], other: asyncio.Future[Any]) -> None:
@@ -278,6 +290,20 @@ async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
         for task in stubborn:
             log.warning("%s does not stop when it is cancelled; it is left to its lease", task.get_name())
             tasks.discard(task)
+
+
+def _span(lifespan: Any, worker: Worker) -> AbstractAsyncContextManager[Any]:
+    """What ``lifespan`` makes: written without type checks, often, so it is looked at."""
+    made: object = lifespan(worker) if callable(lifespan) else lifespan
+    if callable(lifespan) and isinstance(made, AbstractAsyncContextManager):
+        return cast("AbstractAsyncContextManager[Any]", made)
+    if inspect.iscoroutine(made):
+        made.close()
+    raise ConfigurationError(
+        "lifespan must be a function of the worker that returns an async context manager, not "
+        f"{type(made).__name__}; write an async generator function that yields once, and decorate it with "
+        "@asynccontextmanager (of contextlib)"
+    )
 
 
 @asynccontextmanager
