@@ -17,6 +17,7 @@ from paigeant import (
     PermanentFault,
     ResultOf,
     ResultTimeout,
+    RevisionPolicy,
     StoreRequired,
     Worker,
     WorkflowNotFound,
@@ -115,6 +116,22 @@ async def test_a_token_is_refused_before_anything_is_published(bed: Bed) -> None
         {"expires": -5},
         {"expires": float("nan")},
         {"expires": timedelta(days=31)},
+        {"expires": "x"},
+        {"correlation_id": 5},
+        {"variables": [("a", 1)]},
+        {"variables": "x"},
+        {"variables": 0},
+        {"revisions": 5},
+        {"revisions": RevisionPolicy(None, 5)},  # type: ignore[arg-type]
+        {"revisions": RevisionPolicy(5, 5)},  # type: ignore[arg-type]
+        {"revisions": RevisionPolicy("echo", 5)},
+        {"revisions": RevisionPolicy(["echo", 5], 5)},  # type: ignore[list-item]
+        {"revisions": RevisionPolicy(["echo"], "5")},  # type: ignore[arg-type]
+        {"revisions": RevisionPolicy(["echo"], 1025)},
+        {"revisions": RevisionPolicy(["echo"], 5, by="team")},
+        {"revisions": RevisionPolicy(["echo"], 5, by=None)},  # type: ignore[arg-type]
+        {"revisions": RevisionPolicy(["echo"], 5, by=[""])},
+        {"revisions": RevisionPolicy(["echo"], 5, by=[5])},  # type: ignore[list-item]
     ],
     ids=str,
 )
@@ -127,6 +144,18 @@ async def test_nonsense_is_refused_at_the_producer(memory: Bed, options: dict[st
 async def test_an_empty_itinerary_is_refused(memory: Bed) -> None:
     with pytest.raises(InvalidWorkflow):
         await memory.dispatch([])
+
+
+async def test_a_grant_of_fewer_steps_than_there_are_is_refused(memory: Bed) -> None:
+    with pytest.raises(InvalidWorkflow, match="from 2, the steps that the itinerary has already"):
+        await memory.dispatch(SLIP * 2, revisions=RevisionPolicy(["echo"], 1))
+
+
+@pytest.mark.parametrize("timeout", ["5", [5], float("nan"), True], ids=str)
+async def test_waiting_for_no_number_of_seconds_is_refused(memory: Bed, timeout: Any) -> None:
+    async with memory.client() as client:
+        with pytest.raises(ConfigurationError, match="timeout="):
+            await client.result("any", timeout=timeout)
 
 
 async def test_an_itinerary_whose_history_would_not_fit_is_refused(memory: Bed) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..abc import StateStore
 from ..durations import seconds
@@ -99,7 +99,7 @@ class WorkflowDispatcher(Face):
         env = await self._session.open()
         wf = check_correlation_id(correlation_id) if correlation_id is not None else str(uuid.uuid4())
         outbox = Outbox(env)
-        opened, keys = await self._seal(env, wf, activities, variables or {}, revisions, expires, outbox)
+        opened, keys = await self._seal(env, wf, activities, _mapping(variables), revisions, expires, outbox)
         await self._send(env, opened, keys, outbox)
         if env.notifier:
             event = event_id(keys.hop_id(0), WorkflowDispatched, 0)
@@ -119,7 +119,7 @@ class WorkflowDispatcher(Face):
     ) -> tuple[Opened, BranchKeys]:
         keys = BranchKeys.of(wf)
         steps = build_steps(activities, lambda value, what: outbox.add(plain(value, what), what))
-        grant = None if revisions is None else _grant(revisions, env.security.issuer)
+        grant = None if revisions is None else _grant(revisions, env.security.issuer, len(steps))
         check_records(steps, grant, env.settings.max_records)
         iat = int(env.now())
         refs = {
@@ -181,13 +181,30 @@ async def _same_again(env: Environment, store: StateStore, keys: BranchKeys, wf:
     return True
 
 
-def _grant(policy: RevisionPolicy, issuer: str) -> RevisionGrant:
-    if isinstance(policy.activities, str):
-        raise InvalidWorkflow("RevisionPolicy: activities must be a list of names")
-    if type(policy.max_steps) is not int or not 1 <= policy.max_steps <= 1024:
-        raise InvalidWorkflow(f"RevisionPolicy: max_steps={policy.max_steps!r} must be a whole number from 1 to 1024")
-    acts = tuple(check_name(name) for name in policy.activities)
-    return RevisionGrant(by=tuple(policy.by) or (issuer,), acts=acts, max=policy.max_steps)
+def _grant(policy: RevisionPolicy, issuer: str, steps: int) -> RevisionGrant:
+    if not isinstance(policy, RevisionPolicy):
+        raise InvalidWorkflow(f"revisions={policy!r} must be a RevisionPolicy")
+    if type(policy.max_steps) is not int or not steps <= policy.max_steps <= 1024:
+        raise InvalidWorkflow(
+            f"RevisionPolicy: max_steps={policy.max_steps!r} must be a whole number from {steps}, the steps that the "
+            "itinerary has already, to 1024"
+        )
+    acts = tuple(check_name(name) for name in _texts("activities", policy.activities))
+    return RevisionGrant(by=_texts("by", policy.by) or (issuer,), acts=acts, max=policy.max_steps)
+
+
+def _texts(name: str, given: object) -> tuple[str, ...]:
+    some = isinstance(given, Collection) and not isinstance(given, (str, bytes))
+    texts = tuple(cast("Collection[object]", given)) if some else (None,)
+    if not all(isinstance(text, str) and 0 < len(text) <= 256 for text in texts):
+        raise InvalidWorkflow(f"RevisionPolicy: {name}={given!r} must be a list of names, each of 1 to 256 characters")
+    return cast("tuple[str, ...]", texts)
+
+
+def _mapping(variables: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if variables is None or isinstance(variables, Mapping):
+        return variables or {}
+    raise InvalidWorkflow(f"variables must be a mapping of names to values, not {type(variables).__name__}")
 
 
 def _variable(name: object) -> str:
