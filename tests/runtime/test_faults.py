@@ -12,6 +12,7 @@ import pytest
 from paigeant import (
     ActivityContext,
     ActivitySpec,
+    ConfigurationError,
     PermanentFault,
     RetryAfter,
     RetryPolicy,
@@ -109,6 +110,69 @@ async def test_a_permanent_fault_is_not_repeated(bed: Bed) -> None:
     outcome = await bed.run([ActivitySpec("broken")], broken)
     assert outcome.status == "failed"
     assert attempts == [1]
+
+
+async def test_a_permanent_fault_in_a_group_is_not_repeated_and_tells_its_cause(bed: Bed) -> None:
+    attempts: list[int] = []
+
+    async def never() -> None:
+        raise PermanentFault("the account is closed, password=hunter2")
+
+    @activity(retry=QUICK)
+    async def broken(ctx: ActivityContext) -> None:
+        attempts.append(ctx.attempt)
+        async with asyncio.TaskGroup() as inner:
+            inner.create_task(never())
+
+    outcome = await bed.run([ActivitySpec("broken")], broken)
+    assert attempts == [1]
+    assert outcome.fault is not None
+    assert "[PermanentFault: the account is closed, password=[redacted]]" in outcome.fault.message
+
+
+async def test_a_permanent_fault_outweighs_what_else_is_in_its_group(memory: Bed) -> None:
+    attempts: list[int] = []
+
+    @activity(retry=QUICK)
+    async def broken(ctx: ActivityContext) -> None:
+        attempts.append(ctx.attempt)
+        inner = ExceptionGroup("inner", [ValueError("b"), PermanentFault("never")])
+        raise ExceptionGroup("outer", [RetryAfter(0.01), inner])
+
+    assert (await memory.run([ActivitySpec("broken")], broken)).status == "failed"
+    assert attempts == [1]
+
+
+async def test_a_group_of_rate_limits_is_one_and_waits_for_the_longest(memory: Bed) -> None:
+    times: list[float] = []
+
+    @activity(retry=NO_RETRY)
+    async def limited() -> None:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            raise ExceptionGroup("many", [RetryAfter(0.01), ExceptionGroup("more", [RetryAfter(0.5)])])
+
+    assert (await memory.run([ActivitySpec("limited")], limited)).status == "completed"
+    assert times[1] - times[0] >= 0.45
+
+
+async def test_a_rate_limit_beside_another_error_costs_an_attempt_and_is_waited_for(memory: Bed) -> None:
+    times: list[float] = []
+
+    @activity(retry=RetryPolicy(attempts=2, first_delay=0))
+    async def limited() -> None:
+        times.append(time.monotonic())
+        raise ExceptionGroup("many", [ValueError("a"), RetryAfter(0.5)])
+
+    assert (await memory.run([ActivitySpec("limited")], limited)).status == "failed"
+    assert len(times) == 2
+    assert times[1] - times[0] >= 0.45
+
+
+@pytest.mark.parametrize("delay", ["5", None, float("nan")], ids=str)
+def test_a_delay_that_is_none_is_refused(delay: Any) -> None:
+    with pytest.raises(ConfigurationError, match="RetryAfter"):
+        RetryAfter(delay)
 
 
 class Silent(Exception):

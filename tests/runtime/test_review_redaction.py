@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from paigeant.runtime.redaction import MAX_TEXT, redact
+from paigeant.runtime.redaction import MAX_TEXT, describe, redact
 
 ADVERSARIES = [
     "secret-",
@@ -84,6 +84,15 @@ def test_the_rest_is_kept() -> None:
 def test_a_cut_does_not_uncover_a_secret() -> None:
     for length in range(MAX_TEXT - 60, MAX_TEXT + 10):
         assert "HIDDEN" not in redact("x" * (length - 1) + " https://user:HIDDENHIDDEN@host/" + "y" * 100)
+
+
+def test_of_a_group_the_first_errors_are_told() -> None:
+    group = ExceptionGroup("many", [ExceptionGroup("deep", [ValueError("1"), TypeError("token=HIDDEN")]), OSError()])
+    found = describe(group)
+    assert found.endswith(" [ValueError: 1; TypeError: token=[redacted]; OSError]")
+    many = ExceptionGroup("many", [ValueError(str(n)) for n in range(100)])
+    assert describe(many).endswith(" [ValueError: 0; ValueError: 1; ValueError: 2; ...]")
+    assert len(describe(ExceptionGroup("loud", [ValueError("x" * MAX_TEXT)] * 3)).encode()) <= MAX_TEXT
 
 
 def test_long_text_is_cut_to_its_limit() -> None:

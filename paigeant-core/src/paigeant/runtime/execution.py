@@ -25,7 +25,7 @@ from ..routing.itinerary import ActivitySpec, build_steps, revision_ids
 from .binding import Signature, plain
 from .compensation import Compensations
 from .context import ActivityContext, Variables
-from .redaction import class_name, describe
+from .redaction import class_name, describe, leaves
 from .threads import in_thread
 from .values import Outbox, Values
 
@@ -226,11 +226,10 @@ class Execution:
     async def _failed(self, exc: BaseException, kind: Literal["transient", "permanent", "rate-limited"]) -> Failed:
         self.outbox.blobs.clear()
         digest = self.outbox.add_text(describe(exc))
-        delay = exc.delay if isinstance(exc, RetryAfter) else None
         comp = None
         if self._claim.next.direction == "do":
             comp = await self._compensations.collect(self.outbox)
-        return Failed(class_name(exc), digest, kind, delay, comp)
+        return Failed(class_name(exc), digest, kind, _delay(exc), comp)
 
     def refuse(self, result: Succeeded | Failed, exc: Exception) -> Failed:
         """What the activity asked for cannot be: a permanent fault in place of its result.
@@ -308,9 +307,16 @@ def _follow(value: Any, path: Sequence[str | int], what: str) -> Any:
 
 
 def _kind(exc: BaseException) -> Literal["transient", "permanent", "rate-limited"]:
-    if isinstance(exc, RetryAfter):
-        return "rate-limited"
-    return "permanent" if isinstance(exc, _PERMANENT) else "transient"
+    """Of a group: permanent if any error in it is, rate-limited if all are."""
+    errors = list(leaves(exc))
+    if any(isinstance(error, _PERMANENT) for error in errors):
+        return "permanent"
+    return "rate-limited" if all(isinstance(error, RetryAfter) for error in errors) else "transient"
+
+
+def _delay(exc: BaseException) -> float | None:
+    """The longest that is asked for: earlier, some call would be refused again."""
+    return max((error.delay for error in leaves(exc) if isinstance(error, RetryAfter)), default=None)
 
 
 def _cancelled() -> bool:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import cast
 
 MAX_TEXT = 8 * 1024
 _CUT = " [cut]"
 
+_MEMBERS = 3
+"""Errors of a group that are told."""
 _WORD = 256
 """Characters of a word at the cut that are dropped: half a secret may not be known as one."""
 
@@ -47,16 +52,39 @@ def _first_words(text: str) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """Class and redacted text of an exception, with its cause chain."""
+    """Class and redacted text of an exception, with its cause chain and the first errors of a group."""
     parts: list[str] = []
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen and len(parts) < 4:
         seen.add(id(current))
-        name, text = class_name(current), _text(current)
-        parts.append(f"{name}: {text}" if text else name)
+        parts.append(_told(current) + _members(current))
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return redact(" <- ".join(parts))
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The error itself; of a group, however deep, the errors in it, in their order."""
+    pending = [error]
+    while pending:
+        current = pending.pop()
+        if isinstance(current, BaseExceptionGroup):
+            pending.extend(reversed(cast("BaseExceptionGroup[BaseException]", current).exceptions))
+        else:
+            yield current
+
+
+def _members(error: BaseException) -> str:
+    members = [_told(leaf) for leaf in islice(leaves(error), _MEMBERS + 1) if leaf is not error]
+    if not members:
+        return ""
+    more = "; ..." if len(members) > _MEMBERS else ""
+    return f" [{'; '.join(members[:_MEMBERS])}{more}]"
+
+
+def _told(error: BaseException) -> str:
+    name, text = class_name(error), _text(error)
+    return f"{name}: {text}" if text else name
 
 
 def class_name(error: BaseException) -> str:
