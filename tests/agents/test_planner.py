@@ -335,6 +335,25 @@ async def test_without_a_model_nothing_reaches_a_shared_transport(tmp_path: Path
         assert await ready(transport) == {}
 
 
+@pytest.mark.parametrize("way", ["variable", "name", "object", "run", "override"])
+async def test_no_test_model_reaches_a_shared_transport(
+    tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way == "variable":
+        monkeypatch.setenv("PAIGEANT_PLANNER_MODEL", "test")
+    model = {"name": "test", "object": TestModel(), "run": script("done"), "override": script("done")}.get(way)
+    agent = create_planner_agent(model)
+    transport = get_transport(f"sqlite://{tmp_path}/x.db")
+    async with transport, WorkflowDispatcher(transport) as dispatcher:
+        with pytest.raises(ConfigurationError, match="test model"):
+            if way == "override":
+                with agent.override(model=TestModel()):
+                    await agent.run("go", deps=PlannerAgentDeps(dispatcher))
+            else:
+                await agent.run("go", deps=PlannerAgentDeps(dispatcher), model=TestModel() if way == "run" else None)
+        assert await ready(transport) == {}
+
+
 async def test_a_model_given_for_one_run_is_a_model(tmp_path: Path) -> None:
     transport = get_transport(f"sqlite://{tmp_path}/x.db")
     async with transport, WorkflowDispatcher(transport) as dispatcher:

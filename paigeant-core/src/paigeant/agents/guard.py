@@ -27,11 +27,12 @@ class PlannerGuard(AbstractCapability[PlannerAgentDeps]):
     """Checks a run before it starts, and lets the tool see arguments that are not even JSON."""
 
     async def before_run(self, ctx: RunContext[PlannerAgentDeps]) -> None:
-        """:raises ConfigurationError: no ``deps``, or no model where a real one is needed."""
+        """:raises ConfigurationError: no ``deps``, or a test model where a real one is needed."""
         if not isinstance(ctx.deps, PlannerAgentDeps):
             raise ConfigurationError("the planner needs deps: agent.run(..., deps=PlannerAgentDeps(dispatcher))")
-        if isinstance(_innermost(ctx.model), StandInModel):
-            _check_stand_in(ctx.deps)
+        model = _innermost(ctx.model)
+        if isinstance(model, TestModel):
+            _check_test_model(model, ctx.deps)
 
     async def before_tool_validate(
         self,
@@ -56,16 +57,19 @@ def _innermost(model: object) -> object:
     return model
 
 
-def _check_stand_in(deps: PlannerAgentDeps) -> None:
+def _check_test_model(model: TestModel, deps: PlannerAgentDeps) -> None:
     transport = deps.workflow_dispatcher.transport
+    stand_in = isinstance(model, StandInModel)
     if transport.scope != "process":
+        has = "has no model" if stand_in else "has pydantic-ai's test model, which makes up what it says"
         raise ConfigurationError(
-            f"the planner has no model, and {type(transport).__name__} is shared with others: set "
-            "PAIGEANT_PLANNER_MODEL, or call create_planner_agent(model=...); nothing was dispatched"
+            f"the planner {has}, and {type(transport).__name__} is shared with others: set "
+            "PAIGEANT_PLANNER_MODEL to a real one, or call create_planner_agent(model=...); nothing was dispatched"
         )
-    warnings.warn(
-        "the planner has no model and dispatches an example; set PAIGEANT_PLANNER_MODEL, or call "
-        "create_planner_agent(model=...)",
-        PaigeantWarning,
-        stacklevel=2,
-    )
+    if stand_in:
+        warnings.warn(
+            "the planner has no model and dispatches an example; set PAIGEANT_PLANNER_MODEL, or call "
+            "create_planner_agent(model=...)",
+            PaigeantWarning,
+            stacklevel=2,
+        )

@@ -51,8 +51,8 @@ def create_planner_agent(model: Model | KnownModelName | str | None = None) -> A
     names the correlation ids; ``deps.dispatched`` has them, too.
 
     :param model: as for ``pydantic_ai.Agent``; default ``PAIGEANT_PLANNER_MODEL``. Where that is not set
-        either, pydantic-ai's test model dispatches an example, with a warning, and only on a transport of
-        scope ``process``: elsewhere ``run`` raises ``ConfigurationError``.
+        either, pydantic-ai's test model dispatches an example, with a warning. A test model, whoever chose it,
+        plans only on a transport of scope ``process``: elsewhere ``run`` raises ``ConfigurationError``.
     :raises ConfigurationError: ``PAIGEANT_PLANNER_MODEL`` names no usable model.
     """
     agent = Agent(
