@@ -129,6 +129,29 @@ async def test_a_second_stop_does_not_wait_for_the_grace_period(bed: Bed) -> Non
     assert (await bed.transport.queues("slow"))["slow"].ready == 1
 
 
+async def test_a_second_stop_within_the_grace_period_warns_of_nothing(
+    bed: Bed, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = asyncio.Event()
+
+    @activity
+    async def slow() -> None:
+        running.set()
+        await asyncio.Event().wait()
+
+    caplog.set_level("INFO", logger="paigeant.worker")
+    await bed.dispatch([ActivitySpec("slow")])
+    worker = bed.worker(slow, grace=3600.0)
+    task = asyncio.create_task(worker.run())
+    await running.wait()
+    worker.stop()
+    await until(lambda: "have 3600 s to finish" in caplog.text)
+    worker.stop()
+    await task
+    assert (await bed.transport.queues("slow"))["slow"].ready == 1
+    assert [record.message for record in caplog.records if "given back" in record.message] == []
+
+
 async def test_a_second_stop_does_not_wait_for_an_activity_that_will_not_stop(bed: Bed) -> None:
     running, release = asyncio.Event(), asyncio.Event()
 
