@@ -44,7 +44,7 @@ class Plan:
         self._contents: list[tuple[Any, ...]] = []
         self._entries: dict[str, _Entry | None] = {}
 
-    def add(self, change: Change, queue_number: Callable[[str], int]) -> list[int] | BackendError:
+    def add(self, change: Change, queue_number: Callable[[str, float | None], int]) -> list[int] | BackendError:
         """Accept a change and give the revisions of its writes, or say why not."""
         if change.lease is not None and change.lease not in self._owned:
             return LeaseLost(f"lease {change.lease.token!r} ended: the message is settled or belongs to someone else")
@@ -59,7 +59,7 @@ class Plan:
             avail = self._now + delay if delay else 0.0
             expires = None if ttl is None else self._now + delay + ttl
             number = self._number()
-            self._messages.append((number, queue_number(queue), avail, 0, expires))
+            self._messages.append((number, queue_number(queue, ttl), avail, 0, expires))
             self._contents.append((number, *rest))
         return [self._write(write) for write in change.writes]
 

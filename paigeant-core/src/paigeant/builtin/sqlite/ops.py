@@ -114,6 +114,8 @@ class Declare:
 
     queues: list[str]
     lease: float
+    keep: float | None = None
+    """Seconds after which they may go if nobody consumes from them; ``None``: never."""
 
 
 @dataclass(slots=True)

@@ -15,6 +15,11 @@ _SUFFIX = ".lock"
 _HEX = set("0123456789abcdef")
 
 
+def runtime_directory(path: Path) -> Path:
+    """Where the locked files and sockets of a database are."""
+    return path.with_name(path.name + ".d")
+
+
 class Presence:
     """Says that the consumer ``owner`` is alive, and what it serves. Its methods block, briefly.
 

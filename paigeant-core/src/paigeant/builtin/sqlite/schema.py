@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ...errors import BackendCorrupt, ConfigurationError
+from . import lapses
 
 _log = logging.getLogger("paigeant.sqlite")
 APPLICATION_ID = 0x50414947  # "PAIG"
@@ -82,6 +83,7 @@ def open_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
         connection.execute("BEGIN IMMEDIATE").execute(
             "ROLLBACK"
         )  # a read-only file shows here, not at the first publish
+        connection.execute(lapses.TABLE)
         connection.execute("PRAGMA busy_timeout=0")
     except BaseException:
         connection.close()

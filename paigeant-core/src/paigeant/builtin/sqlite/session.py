@@ -19,7 +19,7 @@ from ...model.store import Entry, Write
 from .doorbell import Doorbell
 from .lane import Lane
 from .ops import Change, Delete, Disown, Lease, News, Op, check_write, row
-from .presence import Presence, count_consumers, find_dead, forget
+from .presence import Presence, count_consumers, find_dead, forget, runtime_directory
 from .reader import Query, Reader
 from .schema import Synchronous, prepare_file
 from .watches import Watches
@@ -42,7 +42,7 @@ class Session:
 
     def __init__(self, path: Path, namespace: str, synchronous: Synchronous, clock: Clock) -> None:
         self.path, self.clock = path, clock
-        self.runtime = path.with_name(path.name + ".d")
+        self.runtime = runtime_directory(path)
         self._namespace = namespace
         self._synchronous: Synchronous = synchronous
         self._loop, self._process = asyncio.get_running_loop(), os.getpid()

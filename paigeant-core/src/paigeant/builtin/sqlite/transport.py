@@ -89,7 +89,8 @@ class SqliteTransport(Transport):
         names = list(dict.fromkeys(queues))
         if not names or not seconds(lease, "lease") > 0:
             raise ConfigurationError(f"consume needs a queue and a lease over 0 s, not {names!r} and {lease!r}")
-        numbers = await session.write(Declare(names, lease))
+        keep = None if expires is None else seconds(expires, "expires")
+        numbers = await session.write(Declare(names, lease, keep))
         presence = session.presence(names)
         opening = asyncio.ensure_future(session.call(presence.open))
         try:

@@ -14,9 +14,11 @@ from typing import Any, TypeAlias, assert_never
 
 from ...abc.clock import Clock
 from ...errors import BackendCorrupt, ConfigurationError, LeaseLost, OutcomeUnknown
+from . import lapses
 from .changes import Plan, delete_entries, delete_messages
 from .faults import code_of, translate
 from .ops import Change, Claim, Claimed, Declare, Disown, Lazy, Lease, News, Op, Purge, Release, Renew
+from .presence import count_consumers, runtime_directory
 from .schema import PATIENCE, Synchronous, open_writer
 
 _CLAIM = """
@@ -59,7 +61,7 @@ class Writer:
     """Owns the connection that writes. Everything here runs in one thread."""
 
     def __init__(self, path: Path, namespace: str, synchronous: Synchronous, clock: Clock) -> None:
-        self._path, self._clock = path, clock
+        self._path, self._runtime, self._clock = path, runtime_directory(path), clock
         self._durable: Synchronous = synchronous
         self._mode: Synchronous = synchronous
         self._queues: dict[str, int] = {}
@@ -219,7 +221,7 @@ class Writer:
                 news.queues.update(queue for (queue,) in rows)
                 return len(rows)
             case Declare():
-                return self._declare(op)
+                return self._declare(op, now)
             case Purge():
                 return self._purge("queue = ? AND avail <= ?", (self._queue(op.queue), now))
         assert_never(op)
@@ -245,7 +247,7 @@ class Writer:
         news.queues.update(queue for (queue,) in rows)
         return None if rows else LeaseLost(f"the lease {op.lease.token!r} ended: the message belongs to someone else")
 
-    def _declare(self, op: Declare) -> Result:
+    def _declare(self, op: Declare, now: float) -> Result:
         sql = (
             "SELECT name, lease FROM queue WHERE space = ? AND name IN (SELECT value FROM json_each(?)) AND lease <> ?"
         )
@@ -255,10 +257,12 @@ class Writer:
                 f"set --lease {lease:g}s or PAIGEANT_LEASE={lease:g}, or, while no worker runs, forget it with: "
                 f"sqlite3 {shlex.quote(str(self._path))} \"UPDATE queue SET lease = NULL WHERE name = '{name}'\""
             )
-        numbers = {name: self._queue(name) for name in op.queues}
+        numbers = {name: self._queue(name, op.keep) for name in op.queues}
         self._connection.executemany(
             "UPDATE queue SET lease = ? WHERE id = ?", [(op.lease, number) for number in numbers.values()]
         )
+        for number in numbers.values():
+            lapses.consumed(self._connection, number, op.keep, now)
         return numbers
 
     def _purge(self, where: str, values: tuple[float, ...]) -> int:
@@ -266,13 +270,18 @@ class Writer:
         delete_messages(self._connection, numbers)
         return len(numbers)
 
-    def _queue(self, name: str) -> int:
+    def _queue(self, name: str, keep: float | None = None) -> int:
+        """Its number; a new queue may go after ``keep`` seconds. Of one that may, no number is remembered."""
         number = self._queues.get(name)
         if number is None:
-            self._connection.execute("INSERT OR IGNORE INTO queue(space, name) VALUES (?, ?)", (self.space, name))
+            sql = "INSERT OR IGNORE INTO queue(space, name) VALUES (?, ?)"
+            new = self._connection.execute(sql, (self.space, name)).rowcount > 0
             sql = "SELECT id FROM queue WHERE space = ? AND name = ?"
             ((number,),) = self._connection.execute(sql, (self.space, name)).fetchall()
-            self._queues[name] = number
+            if new and keep is not None:
+                lapses.begin(self._connection, number, keep, self._clock.time())
+            elif not lapses.may_go(self._connection, number):
+                self._queues[name] = number
         return number
 
     def _retain(self, news: News) -> None:
@@ -283,6 +292,7 @@ class Writer:
         where = "revision IN (SELECT revision FROM kv WHERE expires <= ? LIMIT ?)"
         entries = delete_entries(self._connection, where, (now, _RETENTION_ROWS))
         messages = self._purge("expires <= ? AND avail <= ? LIMIT ?", (now, now, _RETENTION_ROWS))
+        lapses.drop(self._connection, now, _RETENTION_ROWS, lambda: count_consumers(self._runtime))
         news.entries |= entries > 0
         if max(entries, messages) < _RETENTION_ROWS:
             self._next_retention = time.monotonic() + _RETENTION_PERIOD
