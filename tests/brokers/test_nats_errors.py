@@ -13,6 +13,7 @@ import nats.errors
 import nats.js.errors
 import pytest
 from nats.aio.client import Client
+from nats.js.api import RetentionPolicy
 
 from paigeant.errors import (
     BackendError,
@@ -203,7 +204,7 @@ async def test_a_stream_of_another_kind_is_not_touched(nats_server: Any) -> None
     client = Client()
     await client.connect(nats_server.url)
     await client.jetstream().add_stream(name="paigeant_odd_queues", subjects=["paigeant.odd.q.>", "paigeant.odd.s.>"])
-    with pytest.raises(ConfigurationError, match=r"retention='limits'.*nats stream edit"):
+    with pytest.raises(ConfigurationError, match=r"retention='limits'.*nats stream rm paigeant_odd_queues"):
         await transport(nats_server.url, namespace="odd").connect()
     await client.jetstream().delete_stream("paigeant_odd_queues")
     await client.close()
@@ -217,7 +218,7 @@ async def test_a_stream_that_drops_old_messages_is_refused(nats_server: Any) -> 
     info = await client.jetstream().stream_info("paigeant_capped_queues")
     info.config.max_msgs = 10
     await client.jetstream().update_stream(info.config)
-    with pytest.raises(ConfigurationError, match="max_msgs"):
+    with pytest.raises(ConfigurationError, match="nats stream edit paigeant_capped_queues --max-msgs=-1`"):
         await transport(nats_server.url, namespace="capped").connect()
     await client.jetstream().delete_stream("paigeant_capped_queues")
     await client.close()
@@ -226,5 +227,23 @@ async def test_a_stream_that_drops_old_messages_is_refused(nats_server: Any) -> 
 async def test_replicas_that_differ_are_told(nats_server: Any) -> None:
     async with transport(nats_server.url, namespace="copies"):
         pass
-    with pytest.raises(ConfigurationError, match="num_replicas=1, not 3"):
+    with pytest.raises(ConfigurationError, match="num_replicas=1, not 3") as caught:
         await transport(nats_server.url, namespace="copies", replicas=3).connect()
+    command = "`nats stream edit paigeant_copies_queues --replicas=3`"
+    assert str(caught.value).endswith(f"; {command}, or PAIGEANT_NATS_REPLICAS=1")
+    async with transport(nats_server.url, namespace="copies") as connected:
+        assert any(command in finding.remedy for finding in await connected.diagnose())
+
+
+async def test_a_stream_without_a_subject_of_ours_is_told(nats_server: Any) -> None:
+    client = Client()
+    await client.connect(nats_server.url)
+    await client.jetstream().add_stream(
+        name="paigeant_half_queues", subjects=["paigeant.half.q.>"], retention=RetentionPolicy.WORK_QUEUE
+    )
+    with pytest.raises(
+        ConfigurationError, match=r"edit paigeant_half_queues --subjects='paigeant\.half\.q\.>,.*s\.>'`"
+    ):
+        await transport(nats_server.url, namespace="half").connect()
+    await client.jetstream().delete_stream("paigeant_half_queues")
+    await client.close()

@@ -91,7 +91,7 @@ async def test_a_store_that_forgets_by_age_is_refused(nats_server: Any) -> None:
             config.max_age = 3600
             await manager.update_stream(config)
     async with transport(nats_server.url, namespace="aged") as connected:
-        with pytest.raises(ConfigurationError, match=r"max_age.*nats stream edit"):
+        with pytest.raises(ConfigurationError, match=r"max_age.*nats stream edit paigeant_aged_state --max-age=0s`"):
             await connected.state_store().get("a")
 
 

@@ -11,7 +11,7 @@ from paigeant.model.finding import Finding, Severity
 
 from .errors import Refusal, number, table, tables
 from .session import Session
-from .streams import ATOMIC, SCHEDULES, TTL
+from .streams import ATOMIC, SCHEDULES, TTL, edit
 
 _SKEW = 2.0
 _NEARLY_FULL = 0.9
@@ -84,7 +84,8 @@ def _replicas(name: str, info: dict[str, Any]) -> Finding:
         )
     if replicas == 1:
         text = f"stream {name}: one copy; it is gone with its server's disk, and out of reach with its server"
-        return Finding(Severity.NOTE, "replicas", text, "PAIGEANT_NATS_REPLICAS=3 for new streams of a cluster")
+        remedy = f"in a cluster: {edit(name, {'num_replicas': 3})}, and PAIGEANT_NATS_REPLICAS=3 for new streams"
+        return Finding(Severity.NOTE, "replicas", text, remedy)
     return Finding(Severity.OK, "replicas", f"stream {name}: {replicas}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -24,6 +25,17 @@ ATOMIC: Version = (2, 12, 1)
 _WINDOW = 120.0
 _NEVER = ("no_ack", "sealed", "mirror", "sources", "subject_transform")
 _LIMITS = ("max_msgs", "max_bytes", "max_age", "max_msgs_per_subject", "max_consumers", "max_msg_size")
+_FLAGS = {
+    "num_replicas": "--replicas={}",
+    "subjects": "--subjects={}",
+    "no_ack": "--ack",
+    "max_age": "--max-age=0s",
+    "max_msgs": "--max-msgs={}",
+    "max_bytes": "--max-bytes={}",
+    "max_msg_size": "--max-msg-size={}",
+    "max_msgs_per_subject": "--max-msgs-per-subject={}",
+}
+"""Of ``nats stream edit``; the server lets nobody change what is not here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +138,7 @@ async def _ensure_stream(api: Api, wanted: dict[str, Any], settings: NatsSetting
     except Refusal as exc:
         raise ConfigurationError(
             f"stream {name!r} at NATS {api.link.where} lacks {changes}, and cannot be changed: {exc}; "
-            f"change it with `nats stream edit {name}`"
+            "lift what the server names, or take another PAIGEANT_NAMESPACE"
         ) from exc
 
 
@@ -143,16 +155,28 @@ def _compare(config: Mapping[str, Any], wanted: Mapping[str, Any], settings: Nat
         found, needed = config.get(key), wanted.get(key, -1)
         if found != needed:
             raise ConfigurationError(
-                f"stream {name!r} at NATS {where} has {key}={found!r}, not {needed!r}; "
-                f"`nats stream edit {name}`, another PAIGEANT_NAMESPACE, or PAIGEANT_NATS_* to match"
+                f"stream {name!r} at NATS {where} has {key}={found!r}, not {needed!r}; {edit(name, {key: needed})}"
+                + (f", or PAIGEANT_NATS_REPLICAS={found}" if key == "num_replicas" else "")
             )
     limited = [key for key in _LIMITS if key not in wanted and (config.get(key) or -1) != -1]
     limited = limited if config.get("discard") == "old" else [key for key in limited if key == "max_age"]
-    if reason := ", ".join([key for key in _NEVER if config.get(key)] or limited):
+    if reasons := [key for key in _NEVER if config.get(key)] or limited:
         raise ConfigurationError(
-            f"stream {name!r} at NATS {where} has {reason} set, which loses messages; "
-            f"unset it with `nats stream edit {name}`"
+            f"stream {name!r} at NATS {where} has {', '.join(reasons)} set, which loses messages; "
+            f"{edit(name, dict.fromkeys(reasons, -1))}"
         )
+
+
+def edit(name: str, changes: Mapping[str, object]) -> str:
+    """What makes these changes to a stream: a command, for people."""
+    if not changes.keys() <= _FLAGS.keys():
+        return f"take another PAIGEANT_NAMESPACE, or remove it with all that is in it: `nats stream rm {name}`"
+    flags = (_FLAGS[key].format(_argument(value)) for key, value in changes.items())
+    return f"`nats stream edit {name} {' '.join(flags)}`"
+
+
+def _argument(value: object) -> str:
+    return shlex.quote(",".join(cast("list[str]", value)) if isinstance(value, list) else str(value))
 
 
 def _changes(config: Mapping[str, Any], wanted: Mapping[str, Any], settings: NatsSettings) -> dict[str, Any]:
