@@ -283,7 +283,7 @@ async def test_a_copy_of_a_hop_that_waits_in_the_store_is_dropped(tmp_path: Path
                 await bed.transport.publish(Publication("late", copy))
                 await until(lambda bed=bed: _empty(bed, "late"))
                 assert not await _delayed(bed, "late")
-                await clock.advance(62)
+                await clock.advance(65)
                 assert (await client.outcome(workflow, timeout=15)).status == "completed"
         assert attempts == [1, 2]
 
