@@ -20,9 +20,12 @@ from paigeant import (
     WorkflowError,
     activity,
 )
+from paigeant.abc import Delivery
 from paigeant.builtin.inmemory.store import InMemoryStore
 from paigeant.builtin.inmemory.transport import InMemoryTransport
+from paigeant.model.message import Publication
 from paigeant.model.store import ANY, Expected
+from paigeant.runtime.protocol.storeless import StorelessProtocol
 from paigeant.state.cursor import Cursor
 from paigeant.state.ids import BranchKeys
 
@@ -183,7 +186,17 @@ async def test_a_parked_workflow_that_nobody_resumes_expires(stored: Bed) -> Non
         assert await client.parked() == []
 
 
-async def test_without_a_store_an_expired_workflow_is_told_and_dead_lettered(storeless: Bed) -> None:
+async def test_without_a_store_an_expired_workflow_is_told_and_dead_lettered(
+    storeless: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Publication] = []
+    settle = StorelessProtocol._settle
+
+    async def watched(self: StorelessProtocol, delivery: Delivery, *publications: Publication) -> None:
+        sent.extend(publications)
+        await settle(self, delivery, *publications)
+
+    monkeypatch.setattr(StorelessProtocol, "_settle", watched)
     keys = signed(Key(), namespace="default", skew=0)
     async with storeless.dispatcher(security=keys) as dispatcher:
         workflow = await dispatcher.dispatch_workflow(SLIP, expires=1)
@@ -191,6 +204,8 @@ async def test_without_a_store_an_expired_workflow_is_told_and_dead_lettered(sto
     async with storeless.worker(echo, security=keys), storeless.client(security=keys) as client:
         assert (await client.outcome(workflow, timeout=10)).status == "expired"
     assert await storeless.dead("echo") == ["Expired"]
+    (reply,) = [each for each in sent if each.queue.startswith("reply.")]
+    assert reply.ttl == 3600, "a reply that nobody reads must go one day, but not before its reader may ask"
 
 
 async def test_a_workflow_that_parks_again_while_it_is_resumed_stays_listed(memory: Bed) -> None:

@@ -18,11 +18,14 @@ from .base import Commit, HopProtocol
 if TYPE_CHECKING:
     from ...abc import Delivery
     from ...envelope.opening import Opened
+    from ...model.records import Origin
     from ...state.ids import BranchKeys
     from ..environment import Environment
 
 MAX_DELIVERIES = 20
 """Crash guard by the broker's count; high, because prefetched bystanders are counted, too."""
+REPLY_KEPT = 3600.0
+"""Seconds for which an outcome waits for its reader, at least."""
 
 
 class StorelessProtocol(HopProtocol):
@@ -55,9 +58,7 @@ class StorelessProtocol(HopProtocol):
         message = Message(claim.keys.message_id(slip.seq, 0), commit.body, headers)
         if slip.next is not None:
             return await self._settle(claim.delivery, Publication(slip.next.step.q, message))
-        reply_to, ttl = slip.origin.reply_to, max(60.0, slip.origin.exp - self._env.now())
-        replies = () if reply_to is None else (Publication(reply_to, message, ttl=ttl),)
-        return await self._settle(claim.delivery, *replies)
+        return await self._settle(claim.delivery, *self._reply(slip.origin, message))
 
     async def retry(self, claim: Claim, delay: float, *, counted: bool) -> None:
         attempt = claim.cursor.attempt + (1 if counted else 0)
@@ -73,12 +74,17 @@ class StorelessProtocol(HopProtocol):
         await self._settle(claim.delivery, await self._again(claim, claim.cursor.attempt, 0.0))
 
     async def expire(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> bool:
-        if opened.slip.origin.reply_to is None:
+        origin = opened.slip.origin
+        if origin.reply_to is None:
             return False
         dead = Publication(dead_letter_queue(delivery.queue), refused(delivery, Expired.__name__, self._env.now()))
         message = Message(keys.message_id(opened.slip.seq, 0), body(opened), {"content-type": CONTENT_TYPE})
-        await self._settle(delivery, dead, Publication(opened.slip.origin.reply_to, message))
+        await self._settle(delivery, dead, *self._reply(origin, message))
         return True
+
+    def _reply(self, origin: Origin, message: Message) -> tuple[Publication, ...]:
+        ttl = max(REPLY_KEPT, origin.exp - self._env.now())
+        return () if origin.reply_to is None else (Publication(origin.reply_to, message, ttl=ttl),)
 
     async def _again(self, claim: Claim, attempt: int, delay: float) -> Publication:
         gen = claim.cursor.gen + 1
