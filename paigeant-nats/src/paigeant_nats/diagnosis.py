@@ -10,6 +10,7 @@ from paigeant.errors import BackendClosed, BackendError, ConfigurationError
 from paigeant.model.finding import Finding, Severity
 
 from .errors import Refusal, number, table, tables
+from .rights import queue_rights, store_rights
 from .session import Session
 from .streams import ATOMIC, SCHEDULES, TTL, edit
 
@@ -18,17 +19,21 @@ _NEARLY_FULL = 0.9
 
 
 async def diagnose(session: Session) -> list[Finding]:
-    """All findings. Reads only; what the server does not tell is a finding."""
+    """All findings. Changes nothing; what the server does not tell is a finding."""
     session.link.check()
     found = [_version(session)]
     checks: list[Callable[[Session], Awaitable[list[Finding]]]] = [_account, _streams, _clock]
+    checks += [queue_rights] if session.uses_queues else []
+    checks += [store_rights] if session.has_state else []
     for check in checks:
         try:
             found += await check(session)
         except BackendClosed:
             raise
         except (BackendError, ConfigurationError, Refusal) as exc:
-            found.append(Finding(Severity.NOTE, check.__name__.strip("_"), f"could not be read: {exc}"))
+            found.append(
+                Finding(Severity.NOTE, check.__name__.strip("_").replace("_", " "), f"could not be read: {exc}")
+            )
     return [*found, _payload(session), _sync(session), _login(session)]
 
 

@@ -42,6 +42,7 @@ _ENABLE = (
     "start the server with JetStream (`nats-server -js`, or a `jetstream {}` block), or check PAIGEANT_NATS_DOMAIN"
 )
 _AUTH = "correct PAIGEANT_NATS_USERNAME, _PASSWORD, _TOKEN, _CREDS_FILE, _NKEY_FILE or the URL"
+RIGHTS = "grant it to this user; 'On the server' in docs/transports/nats.md lists all that are needed"
 _TLS = "use tls:// for a server with TLS and nats:// for one without, and check PAIGEANT_NATS_TLS_*"
 
 
@@ -187,4 +188,4 @@ def is_refused_login(exc: BaseException | None) -> bool:
 
 def forbidden(text: str, where: str) -> ConfigurationError:
     """What ``Permissions Violation for Publish to "..."`` means for us."""
-    return ConfigurationError(f"NATS at {where}: {text}; give this user the rights named in the documentation")
+    return ConfigurationError(f"NATS at {where}: {text}; {RIGHTS}")

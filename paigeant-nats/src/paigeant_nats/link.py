@@ -44,6 +44,8 @@ class Link:
         """Called when the connection is lost."""
         self.on_up: list[Callable[[], None]] = []
         """Called when it stands again."""
+        self.on_denied: list[Callable[[str], None]] = []
+        """Told of each subject, in small letters, that the server does not let us use."""
         self._client: HardenedClient | None = None
         self._subscriptions = Subscriptions()
         self._waiting: dict[str, tuple[asyncio.Future[Msg], float, str, bool]] = {}
@@ -224,7 +226,10 @@ class Link:
             elif about == f"{self._inbox}*".lower():  # no answer will ever come
                 self._mute = str(exc)
                 self._fail(lambda _: forbidden(str(exc), self.where))
-            log.warning("NATS at %s: %s", self.where, exc)
+            for listener in self.on_denied:
+                listener(about)
+            if not self.on_denied:
+                log.warning("NATS at %s: %s", self.where, exc)
         else:
             log.info("NATS at %s: %r", self.where, exc)
 

@@ -36,7 +36,7 @@ class Session:
         self.queues, self.state = _NOTHING, _NOTHING
         self.max_payload = 1024 * 1024
         self.server_clock = False
-        self._uses_queues = queues
+        self.uses_queues = queues
         self._state_ready: asyncio.Future[None] | None = None
         self._open = False
         self._mutex = asyncio.Lock()
@@ -72,7 +72,8 @@ class Session:
     @property
     def has_state(self) -> bool:
         """Whether the stream of the store was made and checked."""
-        return self._state_ready is not None and self._state_ready.done() and not _failed(self._state_ready)
+        ready = self._state_ready
+        return not self.uses_queues or (ready is not None and ready.done() and not _failed(ready))
 
     async def state_stream(self) -> None:
         """Make and check the stream of the store, once: who uses no store has none."""
@@ -108,7 +109,7 @@ class Session:
     async def _look_at_clock(self) -> None:
         if time.monotonic() - self._read_at < _CLOCK_EVERY:
             return
-        stream = self.names.queues if self._uses_queues else self.names.state
+        stream = self.names.queues if self.uses_queues else self.names.state
         sent = time.monotonic()
         try:
             told = (await self.api.call(f"STREAM.INFO.{stream}")).get("ts")
@@ -129,14 +130,14 @@ class Session:
             raise ConfigurationError(
                 f"NATS at {self.link.where} is {found!r}; Paigeant needs 2.9, better 2.12 or newer"
             )
-        if self._uses_queues:
+        if self.uses_queues:
             wanted = queue_stream(self.names, self.settings, self.version)
             self.queues = await ensure_stream(self.api, wanted, self.settings)
             if self.settings.atomic and not self.queues.atomic:
                 raise ConfigurationError(
                     f"PAIGEANT_NATS_ATOMIC needs NATS 2.12.1 or newer; {self.link.where} has {found!r}"
                 )
-        if not self._uses_queues or self._state_ready is not None:
+        if not self.uses_queues or self._state_ready is not None:
             await self._prepare_state()
         self._read_at = float("-inf")
         await self._look_at_clock()
