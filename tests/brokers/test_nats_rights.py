@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from paigeant.errors import ConfigurationError
 from paigeant.model.finding import Finding, Severity
 from paigeant.model.message import Message, Publication
 from paigeant_nats.settings import NatsSettings
@@ -69,3 +73,17 @@ async def test_looking_at_the_rights_changes_nothing(tmp_path: Path) -> None:
             after = await transport._session.api.call(f"STREAM.INFO.{QUEUES}"), await transport.queues()
             assert [before[0]["state"], before[1]] == [after[0]["state"], after[1]]
             assert [entry.key for entry in await store.scan("")] == await store.due(await store.now()) == ["a"]
+
+
+async def test_a_message_that_may_not_be_given_back_leaves_no_error_behind(tmp_path: Path) -> None:
+    lost: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+    with server(tmp_path, publish=["$JS.ACK.>"]) as running:
+        async with user(running) as transport:
+            await transport.publish(WORK)
+            async with transport.consume(["work"], lease=30) as consumer, asyncio.timeout(20):
+                [delivery] = await consumer.receive(1)
+                with pytest.raises(ConfigurationError, match=r"(?i)\$JS\.ACK.*On the server"):
+                    await delivery.settle()
+        gc.collect()
+    assert lost == []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nats.aio.msg import Msg
 
 from paigeant.abc import Consumer, Delivery
-from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, ConfigurationError
+from paigeant.errors import BackendClosed, BackendUnavailable, ConfigurationError, PaigeantError
 
 from .codec import early, is_tombstone, not_before, read_message, read_receipt
 from .delivery import NatsDelivery, Settler, nak
@@ -212,7 +212,7 @@ class NatsConsumer(Consumer):
         async def quietly() -> None:
             try:
                 await work
-            except BackendError as exc:  # then it comes back when its lease ends
+            except PaigeantError as exc:  # then it comes back when its lease ends
                 log.info("a message could not be given back: %s", exc)
 
         task = asyncio.create_task(quietly())
