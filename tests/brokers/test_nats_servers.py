@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nats.aio.client import Client
+from nats.aio.client import Client, ServerVersion
 from nats.js.api import StreamConfig
 from pydantic import SecretStr
 
@@ -19,6 +19,7 @@ from paigeant.errors import BackendError, BackendUnavailable, ConfigurationError
 from paigeant.model.message import Message, Publication
 from paigeant_nats.api import Api
 from paigeant_nats.settings import NatsSettings
+from paigeant_nats.store import NatsStore
 from paigeant_nats.transport import NatsTransport
 from rig.brokers import NatsServer
 
@@ -242,3 +243,17 @@ async def test_a_stream_that_is_slow_to_be_made_is_asked_for_again(
         await connected.publish(work(1))
         await connected.state_store().put("a", b"")  # type: ignore[union-attr]
     assert "_queues" not in slow
+
+
+@pytest.mark.parametrize("most", [1000, 10_000, 16 * 1024 + 1])
+async def test_a_server_that_leaves_no_room_for_a_message_is_refused(tmp_path: Path, most: int) -> None:
+    with NatsServer(tmp_path, config={"max_payload": most}) as server:
+        for made in (transport(server.url), NatsStore(NatsSettings(url=server.url, namespace="v"))):
+            with pytest.raises(ConfigurationError, match=f"max_payload of {most} bytes.*; raise max_payload"):
+                await made.connect()
+
+
+async def test_an_old_server_is_told_by_its_version(own_nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Client, "connected_server_version", ServerVersion("2.1.0"))
+    with pytest.raises(ConfigurationError, match=r"has version 2\.1\.0; use 2\.9"):
+        await transport(own_nats.url).connect()

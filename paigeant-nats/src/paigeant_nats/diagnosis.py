@@ -38,7 +38,7 @@ async def diagnose(session: Session) -> list[Finding]:
 
 
 def _version(session: Session) -> Finding:
-    told = ".".join(map(str, session.version))
+    told = session.shown_version
     if session.version < SCHEDULES:
         lacks = "delays are naks that hold a place of max_ack_pending"
         lacks += ", expired entries and results of vanished readers stay" if session.version < TTL else ""

@@ -10,11 +10,13 @@ from paigeant.abc import see_through
 from paigeant.errors import BackendError, ConfigurationError
 
 from .api import Api
+from .codec import HEADROOM
 from .errors import Refusal
 from .link import Link, log
 from .names import Names
 from .settings import NatsSettings
 from .streams import OLDEST, Features, Version, ensure_stream, queue_stream, state_stream
+from .values import OVERHEAD
 
 _CLOCK_EVERY = 30.0
 _NOTHING = Features(False, False, False, False, 0.0, 1)
@@ -70,6 +72,11 @@ class Session:
         await see_through(self.link.close())
 
     @property
+    def shown_version(self) -> str:
+        """The server's version, for people."""
+        return ".".join(map(str, self.version))
+
+    @property
     def has_state(self) -> bool:
         """Whether the stream of the store was made and checked."""
         ready = self._state_ready
@@ -122,20 +129,29 @@ class Session:
             server, sent = time.time(), got
         self._offset, self._ahead, self._read_at = server - (sent + got) / 2, server - sent, got
 
-    async def _prepare(self) -> None:
-        self.max_payload = self.link.client.max_payload
+    def _look_at_server(self) -> None:
         found = self.link.client.connected_server_version
         self.version = (found.major, found.minor, found.patch)
         if self.version < OLDEST:
             raise ConfigurationError(
-                f"NATS at {self.link.where} is {found!r}; Paigeant needs 2.9, better 2.12 or newer"
+                f"NATS at {self.link.where} has version {self.shown_version}; use 2.9, better 2.12 or newer"
             )
+        most = self.link.client.max_payload
+        if most <= HEADROOM + OVERHEAD:
+            raise ConfigurationError(
+                f"NATS at {self.link.where} has a max_payload of {most} bytes, and {HEADROOM} are for headers; "
+                "raise max_payload in the server's configuration (1MB is its default)"
+            )
+        self.max_payload = most
+
+    async def _prepare(self) -> None:
+        self._look_at_server()
         if self.uses_queues:
             wanted = queue_stream(self.names, self.settings, self.version)
             self.queues = await ensure_stream(self.api, wanted, self.settings)
             if self.settings.atomic and not self.queues.atomic:
                 raise ConfigurationError(
-                    f"PAIGEANT_NATS_ATOMIC needs NATS 2.12.1 or newer; {self.link.where} has {found!r}"
+                    f"PAIGEANT_NATS_ATOMIC needs NATS 2.12.1 or newer; {self.link.where} has {self.shown_version}"
                 )
         if not self.uses_queues or self._state_ready is not None:
             await self._prepare_state()
