@@ -10,9 +10,11 @@ import pytest
 
 from paigeant import (
     ActivitySpec,
+    ConfigurationError,
     WorkflowError,
 )
 from paigeant.abc import Transport
+from paigeant.builtin.sqlite.transport import SqliteTransport
 from paigeant.cli.dispatch import follow
 
 from .conftest import InProcess
@@ -32,6 +34,19 @@ def test_dispatch_takes_variables_arguments_and_results(cli: InProcess) -> None:
     result = cli("workflows", "result", "wf-1", "--timeout", "20", "--json")
     assert result.json["results"] == {"double": {"values": [20]}}
     assert result.json["variables"] == {"text": "a=b", "n": 3}
+
+
+def test_who_may_not_look_at_the_queues_may_dispatch(cli: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(*_: Any) -> Any:
+        raise ConfigurationError("permissions violation")
+
+    monkeypatch.setattr(SqliteTransport, "queues", refused)
+    plain = cli("dispatch", "double", "--id", "wf-1")
+    assert (plain.code, plain.out) == (0, "wf-1\n")
+    assert plain.err.index("dispatched workflow wf-1") < plain.err.index("warning: ")
+    assert "permissions violation" in plain.err
+    done = cli("dispatch", "double", "--id", "wf-2", "--json")
+    assert (done.code, done.json) == (0, {"correlation_id": "wf-2", "unserved": None})
 
 
 def test_dispatch_again_is_the_same_workflow_and_other_content_is_not(cli: InProcess) -> None:

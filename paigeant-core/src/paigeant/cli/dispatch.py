@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from ..errors import StoreRequired, WorkflowError
+from ..errors import PaigeantError, StoreRequired, WorkflowError
 from .backend import run, shared_transport
 from .following import ended
 from .options import Json, Namespace, TransportName
@@ -114,7 +114,7 @@ async def _dispatch(
         )
         say(f"dispatched workflow {correlation_id}")
         unserved = await _unserved(transport, request.specs)
-        for queue in unserved:
+        for queue in unserved or ():
             warn(f"nobody serves queue {queue!r} now; its work waits for a worker that does")
         facts = {"correlation_id": correlation_id, "unserved": unserved}
         if not request.wait:
@@ -130,9 +130,15 @@ async def _dispatch(
         return exit_code(outcome)
 
 
-async def _unserved(transport: Transport, specs: Sequence[ActivitySpec]) -> list[str]:
+async def _unserved(transport: Transport, specs: Sequence[ActivitySpec]) -> list[str] | None:
+    """Queues without a consumer; ``None`` if it cannot be told: who may publish need not be allowed to look."""
     names = list(dict.fromkeys(spec.queue or spec.name for spec in specs))
-    return [name for name, stats in (await transport.queues(*names)).items() if stats.consumers == 0]
+    try:
+        found = await transport.queues(*names)
+    except PaigeantError as exc:
+        warn(f"whether anybody serves its queues is unknown: {exc}")
+        return None
+    return [name for name, stats in found.items() if stats.consumers == 0]
 
 
 async def follow(
