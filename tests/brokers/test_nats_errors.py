@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import ssl
 import uuid
@@ -187,6 +188,41 @@ async def test_tls_works_with_the_right_authority_only(tmp_path: Path) -> None:
             await transport(server.url).connect()
         async with transport(server.url, tls_ca=certificates.authority) as connected:
             await connected.publish(Publication("work", Message("m", b"")))
+
+
+async def test_the_end_of_a_connection_with_tls_is_no_news(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """nats-py makes its streams so that asyncio warns."""
+    certificates = Certificates.make(tmp_path / "tls")
+    users = {"authorization": {"user": "bob", "password": "right"}}
+    with NatsServer(tmp_path / "nats", tls=certificates, config=users) as server:
+        for password in ("right", "wr0ng"):
+            with contextlib.suppress(ConfigurationError):
+                url = f"tls://bob:{password}@127.0.0.1:{server.port}"
+                async with transport(url, tls_ca=certificates.authority):
+                    pass
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+async def test_tls_first_with_a_server_that_speaks_first_is_named(tmp_path: Path) -> None:
+    certificates = Certificates.make(tmp_path / "tls")
+    with NatsServer(tmp_path / "nats", tls=certificates) as server:
+        connecting = transport(server.url, tls_first=True, tls_ca=certificates.authority, connect_timeout=0.5).connect()
+        with pytest.raises((BackendUnavailable, ConfigurationError), match="_FIRST"):  # as its words come early or late
+            await connecting
+
+
+async def test_a_server_that_waits_for_tls_is_named() -> None:
+    """As one with ``handshake_first``: it says nothing in plain text."""
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        with pytest.raises(BackendUnavailable, match="PAIGEANT_NATS_TLS_FIRST"):
+            await transport(f"tls://127.0.0.1:{port}", connect_timeout=0.5).connect()
 
 
 async def test_storage_that_is_full_loses_nothing(tmp_path: Path) -> None:

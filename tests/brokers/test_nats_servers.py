@@ -16,6 +16,7 @@ from nats.js.api import StreamConfig
 from pydantic import SecretStr
 
 from paigeant.errors import BackendError, BackendUnavailable, ConfigurationError, OutcomeUnknown
+from paigeant.model.finding import Severity
 from paigeant.model.message import Message, Publication
 from paigeant_nats.api import Api
 from paigeant_nats.settings import NatsSettings
@@ -251,6 +252,12 @@ async def test_a_server_that_leaves_no_room_for_a_message_is_refused(tmp_path: P
         for made in (transport(server.url), NatsStore(NatsSettings(url=server.url, namespace="v"))):
             with pytest.raises(ConfigurationError, match=f"max_payload of {most} bytes.*; raise max_payload"):
                 await made.connect()
+
+
+async def test_storage_whose_limit_is_not_told_is_not_called_well(nats_server: Any) -> None:
+    async with transport(nats_server.url) as connected:
+        [found] = [finding for finding in await connected.diagnose() if finding.subject == "storage"]
+    assert (found.severity, "max_file_store" in found.remedy) == (Severity.NOTE, True)
 
 
 async def test_an_old_server_is_told_by_its_version(own_nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,12 @@ async def _account(session: Session) -> list[Finding]:
         limits = table(used.get("limits"))
     storage, most = number(used.get("storage")), number(limits.get("max_storage"))
     if most <= 0:
-        return [Finding(Severity.OK, "storage", f"{storage:,} bytes used; the account has no limit of its own")]
+        text = (
+            f"{storage:,} bytes used; the account has no limit of its own, and the server does not tell how much it has"
+        )
+        return [
+            Finding(Severity.NOTE, "storage", text, "watch its max_file_store and its disk: full, it stores nothing")
+        ]
     text = f"{storage:,} of {most:,} bytes used"
     if storage < most * _NEARLY_FULL:
         return [Finding(Severity.OK, "storage", text)]

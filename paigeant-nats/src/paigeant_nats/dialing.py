@@ -42,7 +42,7 @@ async def connect(settings: NatsSettings, also: Iterable[str], trouble: Trouble)
             return await _dial(settings, url, trouble)
         except Exception as exc:
             failure = failure if is_telling(failure) else exc
-    error = cannot_connect(failure, servers.shown)
+    error = cannot_connect(failure, servers.shown, tls=servers.tls or settings.tls_first)
     raise error from error.__cause__
 
 

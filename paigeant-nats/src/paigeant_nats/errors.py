@@ -43,7 +43,9 @@ _ENABLE = (
 )
 _AUTH = "correct PAIGEANT_NATS_USERNAME, _PASSWORD, _TOKEN, _CREDS_FILE, _NKEY_FILE or the URL"
 RIGHTS = "grant it to this user; 'On the server' in docs/transports/nats.md lists all that are needed"
-_TLS = "use tls:// for a server with TLS and nats:// for one without, and check PAIGEANT_NATS_TLS_*"
+_TLS = (
+    "use tls:// for a server with TLS and nats:// for one without, and check PAIGEANT_NATS_TLS_CA, _HOSTNAME and _FIRST"
+)
 
 
 _NOTHING_HAPPENED: tuple[tuple[tuple[type[BaseException], ...], type[BackendError], str], ...] = (
@@ -145,8 +147,11 @@ def _text(exc: BaseException) -> str:
         return type(exc).__name__
 
 
-def cannot_connect(exc: BaseException | None, where: str) -> PaigeantError:
-    """Why the first connection failed."""
+def cannot_connect(exc: BaseException | None, where: str, *, tls: bool = False) -> PaigeantError:
+    """Why the first connection failed.
+
+    :param tls: it was to use TLS.
+    """
     text = "" if exc is None else _text(exc)
     error: PaigeantError
     if isinstance(exc, PaigeantError):
@@ -165,7 +170,8 @@ def cannot_connect(exc: BaseException | None, where: str) -> PaigeantError:
         )
     elif isinstance(exc, TimeoutError) or exc is None:
         text = "no answer in time (PAIGEANT_NATS_CONNECT_TIMEOUT)"
-        error = BackendUnavailable(f"NATS at {where}: {text}; check PAIGEANT_NATS_URL and that it runs")
+        hint = ", and that PAIGEANT_NATS_TLS_FIRST is as the server's handshake_first" if tls else ""
+        error = BackendUnavailable(f"NATS at {where}: {text}; check PAIGEANT_NATS_URL and that it runs{hint}")
     else:
         error = BackendUnavailable(f"NATS at {where}: {text}; check PAIGEANT_NATS_URL and that the server runs")
     if error is not exc:
