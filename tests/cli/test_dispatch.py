@@ -133,12 +133,27 @@ def test_a_failed_workflow_is_exit_code_1_with_the_reason(cli: InProcess) -> Non
 
 
 def test_a_timeout_says_that_the_workflow_goes_on(cli: InProcess) -> None:
-    for command in (["dispatch", "double", "--id", "wf-1"], ["workflows", "result", "wf-1"]):
-        done = cli(*command, "--timeout", "50ms")
+    commands = {("dispatch", "double", "--id", "wf-1"): "3s", ("workflows", "result", "wf-1"): "50ms"}
+    for command, limit in commands.items():
+        done = cli(*command, "--timeout", limit)
         assert done.code == 1
         assert "it goes on" in done.err.splitlines()[-1]
     status = cli("workflows", "status", "wf-1")
     assert "nobody serves queue 'double'" in status.out
+
+
+@pytest.mark.parametrize("at", ["connect", "publish"])
+def test_a_timeout_is_that_of_the_whole_command(cli: InProcess, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    async def hang(*args: Any, **options: Any) -> None:
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteTransport, at, hang)
+        done = cli("dispatch", "double", "--timeout", "50ms")
+    assert (done.code, done.out) == (1, "")
+    assert "did not take workflow" in done.err.splitlines()[-1]
+    again = done.err.split("--id ")[1].split(":")[0]
+    assert cli("dispatch", "double", "--id", again).out == f"{again}\n"
 
 
 def test_parked_and_resume(cli: InProcess) -> None:
@@ -169,7 +184,7 @@ def test_waiting_for_a_parked_workflow_ends_with_what_to_do(cli: InProcess) -> N
 
     async def work(transport: Transport) -> None:
         with pytest.raises(WorkflowError, match=r"is parked .* paigeant workflows resume wf-1"):
-            await follow(transport, "wf-1", [spec], timeout=20, live=False)
+            await follow(transport, "wf-1", [spec], None, live=False)
 
     served(work)
     result = cli("workflows", "result", "wf-1", "--timeout", "20")
@@ -180,7 +195,7 @@ def test_waiting_for_a_parked_workflow_ends_with_what_to_do(cli: InProcess) -> N
 
 def test_without_a_store_nobody_is_sent_to_ask_for_the_result(cli: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAIGEANT_STATE_STORE", "none")
-    late = cli("dispatch", "double", "--id", "wf-1", "--timeout", "50ms")
+    late = cli("dispatch", "double", "--id", "wf-1", "--timeout", "3s")
     assert late.code == 1
     assert "only the transport instance that dispatched it" in late.err.splitlines()[-1]
     assert "paigeant workflows" not in late.err
@@ -190,7 +205,7 @@ def test_without_a_store_nobody_is_sent_to_ask_for_the_result(cli: InProcess, mo
 
 
 def test_a_timeout_with_json_still_tells_the_id(cli: InProcess) -> None:
-    done = cli("dispatch", "double", "--id", "wf-1", "--wait", "--timeout", "50ms", "--json")
+    done = cli("dispatch", "double", "--id", "wf-1", "--wait", "--timeout", "3s", "--json")
     assert (done.code, done.json["correlation_id"]) == (1, "wf-1")
 
 

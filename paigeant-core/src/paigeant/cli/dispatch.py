@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from ..errors import PaigeantError, StoreRequired, WorkflowError
+from ..errors import PaigeantError, ResultTimeout, StoreRequired, WorkflowError
 from .backend import run, shared_transport
 from .following import ended
 from .options import Json, Namespace, TransportName
@@ -83,51 +85,68 @@ def dispatch(
     specs = itinerary(activities, arg or (), result or ())
     values = variables(var or ())
     seconds = duration(timeout, "--timeout")
+    lifetime = duration(expires, "--expires", least=1)
     request = _Request(
-        specs, values, correlation_id, duration(expires, "--expires", least=1), wait or seconds is not None
+        specs, values, correlation_id or str(uuid.uuid4()), lifetime, wait or seconds is not None, seconds, as_json
     )
-    raise typer.Exit(run(_dispatch(request, seconds, transport, namespace, as_json=as_json)))
+    raise typer.Exit(run(_dispatch(request, transport, namespace)))
 
 
 @dataclass(frozen=True)
 class _Request:
     specs: Sequence[ActivitySpec]
     variables: dict[str, Any]
-    correlation_id: str | None
+    correlation_id: str
     expires: float | None
     wait: bool
+    timeout: float | None
+    as_json: bool
 
 
-async def _dispatch(
-    request: _Request, timeout: float | None, name: str | None, namespace: str | None, *, as_json: bool
-) -> int:
+async def _dispatch(request: _Request, name: str | None, namespace: str | None) -> int:
     from ..runtime.dispatcher import WorkflowDispatcher
 
-    async with shared_transport(name, namespace) as transport, WorkflowDispatcher(transport) as dispatcher:
-        if transport.location:
-            say(f"data in {transport.location}")
-        correlation_id = await dispatcher.dispatch_workflow(
-            request.specs,
-            variables=request.variables,
-            correlation_id=request.correlation_id,
-            expires=request.expires,
-        )
-        say(f"dispatched workflow {correlation_id}")
-        unserved = await _unserved(transport, request.specs)
-        for queue in unserved or ():
-            warn(f"nobody serves queue {queue!r} now; its work waits for a worker that does")
-        facts = {"correlation_id": correlation_id, "unserved": unserved}
-        if not request.wait:
-            show_json(facts) if as_json else typer.echo(correlation_id)
-            return 0
-        try:
-            outcome = await follow(transport, correlation_id, request.specs, timeout, live=not as_json)
-        except WorkflowError:
-            if as_json:
-                show_json(facts)
-            raise
-        show_json({**facts, **outcome_json(outcome)}) if as_json else show_outcome(outcome)
-        return exit_code(outcome)
+    wf, limit = request.correlation_id, asyncio.timeout(request.timeout)
+    try:
+        async with limit, shared_transport(name, namespace) as transport, WorkflowDispatcher(transport) as dispatcher:
+            if transport.location:
+                say(f"data in {transport.location}")
+            await dispatcher.dispatch_workflow(
+                request.specs, variables=request.variables, correlation_id=wf, expires=request.expires
+            )
+            left = _lift(limit)
+            say(f"dispatched workflow {wf}")
+            return await _dispatched(request, transport, left)
+    except TimeoutError:
+        raise ResultTimeout(
+            f"the transport did not take workflow {wf!r} within {request.timeout:g} s, as far as is known; repeat the "
+            f"command with --id {wf}: the same content again is the same workflow"
+        ) from None
+
+
+def _lift(limit: asyncio.Timeout) -> float | None:
+    """Let the limit be for something else; what is left of it, in seconds."""
+    when = limit.when()
+    limit.reschedule(None)
+    return None if when is None else max(0.0, when - asyncio.get_running_loop().time())
+
+
+async def _dispatched(request: _Request, transport: Transport, left: float | None) -> int:
+    unserved = await _unserved(transport, request.specs)
+    for queue in unserved or ():
+        warn(f"nobody serves queue {queue!r} now; its work waits for a worker that does")
+    facts = {"correlation_id": request.correlation_id, "unserved": unserved}
+    if not request.wait:
+        show_json(facts) if request.as_json else typer.echo(request.correlation_id)
+        return 0
+    try:
+        outcome = await follow(transport, request.correlation_id, request.specs, left, live=not request.as_json)
+    except WorkflowError:
+        if request.as_json:
+            show_json(facts)
+        raise
+    show_json({**facts, **outcome_json(outcome)}) if request.as_json else show_outcome(outcome)
+    return exit_code(outcome)
 
 
 async def _unserved(transport: Transport, specs: Sequence[ActivitySpec]) -> list[str] | None:

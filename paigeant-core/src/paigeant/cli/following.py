@@ -39,7 +39,7 @@ async def ended(
             return await client.outcome(correlation_id)
     except TimeoutError:
         raise ResultTimeout(
-            f"workflow {correlation_id!r} has not ended within {timeout:g} s; it goes on: "
+            f"workflow {correlation_id!r} has not ended within {timeout:.3g} s; it goes on: "
             f"paigeant workflows result {correlation_id}"
         ) from None
     except asyncio.CancelledError:

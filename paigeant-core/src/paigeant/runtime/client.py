@@ -181,6 +181,7 @@ class WorkflowClient(Face):
         :raises WorkflowError: it is not parked.
         :raises WorkflowNotFound: no such workflow.
         :raises StoreRequired: no state store is configured.
+        :raises BackendUnavailable: the broker or store is not reached, or refuses; it stands as it stood.
         """
         env, store = await self._stored("resume")
         keys = BranchKeys.of(check_correlation_id(correlation_id))

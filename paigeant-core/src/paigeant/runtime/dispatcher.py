@@ -28,7 +28,6 @@ from .inbox import Inbox
 from .lifetime import lifetime
 from .moving import make_move, publication
 from .notifier import event_id
-from .patience import patiently
 from .sealing import HOP_BYTES
 from .values import Outbox
 
@@ -90,6 +89,9 @@ class WorkflowDispatcher(Face):
         :raises MessageTooLarge: the workflow does not fit into a message.
         :raises ConfigurationError: a token, and no provider for it.
         :raises SignerUnavailable: it could not be signed; nothing was published.
+        :raises BackendUnavailable: the broker or store is not reached, or refuses to store more; nothing
+            was published. What may have been published is settled before this returns, however long
+            that takes; without a store it is raised as ``OutcomeUnknown``.
         """
         if obo_token is not None:
             raise ConfigurationError(
@@ -168,7 +170,7 @@ async def _same_again(env: Environment, store: StateStore, keys: BranchKeys, wf:
 
     ``False``: it is free again, for the last trace of the old workflow has just expired.
     """
-    entry = await patiently(lambda: store.get(keys.cursor), env.clock, "reading a cursor")
+    entry = await store.get(keys.cursor)
     if entry is None:
         return False
     cursor = Cursor.decode(entry.value)

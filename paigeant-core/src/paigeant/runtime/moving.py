@@ -42,6 +42,8 @@ async def make_move(
     owns it.
 
     :raises RevisionConflict: the cursor has changed; nothing was done.
+    :raises BackendUnavailable: the backend is not reached or refuses; nothing was done. What may have
+        happened is repeated until it is known, instead.
     """
     cursor = move.cursor.next(nonce=move.cursor.nonce if move.cursor.outcome else nonce())
     write = Write(keys.cursor, cursor.encode(), expected, move.due, move.ttl)
@@ -50,10 +52,14 @@ async def make_move(
         try:
             await _write(env, store, keys, cursor, move, (write, *writes))
         except (RevisionConflict, OutcomeUnknown):
-            if not await _landed(store, keys, cursor):
+            if not await patiently(_landed, env.clock, "reading a cursor", store, keys, cursor):
                 raise
 
-    await patiently(act, env.clock, "moving a workflow")
+    try:
+        await act()
+    except OutcomeUnknown as exc:  # to the end, now: the first attempt may yet arrive
+        log.warning("moving a workflow: %s; trying again", exc)
+        await patiently(act, env.clock, "moving a workflow")
     if env.mode == "separate" and move.send is not None:
         await send(env, store, keys, cursor, move.send)
 
