@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator
 from typing import Final, Literal, Self
 
@@ -16,6 +17,7 @@ from .layout import delete_operation, read_entry
 from .link import Link
 from .settings import RedisSettings
 
+_log = logging.getLogger("paigeant.redis")
 _LOOK: Final = 2.0
 """Seconds after which a watcher looks by itself: the end of a ttl is told by nobody."""
 _PAGE: Final = 500
@@ -94,8 +96,11 @@ class RedisStore(StateStore):
         while len(found) < limit:
             page = min(limit - len(found), _PAGE)
             last, *rows = await server.run(server.scripts.entries, "scan", prefix, after, page)
-            keys = (key.decode() for key in rows[::2])
-            found += (read_entry(key, data, server.where) for key, data in zip(keys, rows[1::2], strict=True))
+            for key, data in zip(rows[::2], rows[1::2], strict=True):
+                try:
+                    found.append(read_entry(key.decode(), data, server.where))
+                except BackendCorrupt as exc:
+                    _log.warning("left out: %s", exc)
             if not last:
                 break
             after = last.decode()

@@ -59,7 +59,10 @@ class StateStore(ABC):
 
     @abstractmethod
     async def get(self, key: str) -> Entry | None:
-        """**S11** The entry as of the last completed write (of any process), or ``None``."""
+        """**S11** The entry as of the last completed write (of any process), or ``None``.
+
+        What another program put in its place raises ``BackendCorrupt``.
+        """
 
     @abstractmethod
     async def put(
@@ -89,7 +92,10 @@ class StateStore(ABC):
 
     @abstractmethod
     async def scan(self, prefix: str, *, after: str = "", limit: int = 100) -> list[Entry]:
-        """**S18** Entries whose key starts with ``prefix`` and is greater than ``after``, in key order."""
+        """**S18** Entries whose key starts with ``prefix`` and is greater than ``after``, in key order.
+
+        What another program put among them is left out with a warning: one such value must not hide the rest.
+        """
 
     @abstractmethod
     async def due(self, before: float, limit: int = 100) -> list[str]:

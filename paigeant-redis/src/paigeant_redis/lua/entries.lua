@@ -9,10 +9,10 @@ function asked.scan()
   local keys = call('ZRANGEBYLEX', P .. ':keys', low, '[' .. prefix .. '\255', 'LIMIT', 0, limit)
   local answers = {#keys == limit and keys[limit] or ''}
   for _, key in ipairs(keys) do
-    local entry = call('GET', P .. ':e:' .. key)
+    local entry = redis.pcall('GET', P .. ':e:' .. key)
     if entry then
       answers[#answers + 1] = key
-      answers[#answers + 1] = entry
+      answers[#answers + 1] = type(entry) == 'string' and entry or '' -- of another type: another program's
     else
       call('ZREM', P .. ':keys', key) -- its time was over
     end
@@ -26,8 +26,8 @@ function asked.due()
   while true do
     local stale, keys = false, call('ZRANGEBYSCORE', P .. ':due', '-inf', before, 'LIMIT', 0, limit)
     for _, key in ipairs(keys) do
-      local due = string.match(call('GETRANGE', P .. ':e:' .. key, 16, 39), '%S+')
-      if not due then
+      local due = redis.pcall('GETRANGE', P .. ':e:' .. key, 16, 39)
+      if type(due) ~= 'string' or not string.find(due, '%S') then
         call('ZREM', P .. ':due', key)
         stale = true
       end
