@@ -10,7 +10,7 @@ from paigeant.plugins import StateStorePlugin, TransportPlugin, hookimpl
 from .settings import RedisSettings
 
 _SUMMARY = "Redis and Valkey: Streams as queues, and a state store on the same server"
-_SCHEMES = ("redis", "rediss")
+_SCHEMES = ("redis", "rediss", "unix")
 
 
 def make_transport(settings: RedisSettings) -> Transport:

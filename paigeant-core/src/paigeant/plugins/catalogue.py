@@ -26,6 +26,7 @@ FIRST_PARTY = {
     "rabbitmq": "rabbitmq",
     "redis": "redis",
     "rediss": "redis",
+    "unix": "redis",
 }
 """Names and URL schemes of our own distributions, and the extra that installs each."""
 
