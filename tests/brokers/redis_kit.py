@@ -9,9 +9,28 @@ from typing import Any
 from paigeant.abc import Consumer, Delivery
 from paigeant.errors import BackendUnavailable, OutcomeUnknown
 from paigeant.model.message import Message, Publication
+from rig.brokers import RedisServer
+from rig.ports import HOST
 
 PATIENCE = 20.0
 """Upper bound of every wait, in seconds: reached only by a test that fails."""
+
+
+class SentinelServer(RedisServer):
+    """A Sentinel that watches ``config['watch']``, a port."""
+
+    def _command(self) -> list[str]:
+        file = self.directory / "sentinel.conf"
+        lines = [
+            f"port {self.port}",
+            f"bind {self.host}",
+            f"dir {self.data}",
+            f"sentinel monitor mymaster {HOST} {self.config['watch']} 1",
+            "sentinel down-after-milliseconds mymaster 500",
+            "sentinel failover-timeout mymaster 3000",
+        ]
+        file.write_text("\n".join(lines) + "\n")
+        return [str(self.installation.path), str(file), "--sentinel"]
 
 
 def publication(number: int | str, queue: str = "work", **more: Any) -> Publication:

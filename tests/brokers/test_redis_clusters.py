@@ -20,27 +20,10 @@ from paigeant_redis.transport import RedisTransport
 from rig.brokers import RedisServer
 from rig.ports import HOST, free_port
 
-from .redis_kit import repeat
+from .redis_kit import SentinelServer, repeat
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 PATIENCE = 60.0
-
-
-class SentinelServer(RedisServer):
-    """A Sentinel that watches ``config['watch']``, a port."""
-
-    def _command(self) -> list[str]:
-        file = self.directory / "sentinel.conf"
-        lines = [
-            f"port {self.port}",
-            f"bind {self.host}",
-            f"dir {self.data}",
-            f"sentinel monitor mymaster {HOST} {self.config['watch']} 1",
-            "sentinel down-after-milliseconds mymaster 500",
-            "sentinel failover-timeout mymaster 3000",
-        ]
-        file.write_text("\n".join(lines) + "\n")
-        return [str(self.installation.path), str(file), "--sentinel"]
 
 
 def ask(server: RedisServer, *command: object) -> Any:

@@ -138,6 +138,17 @@ def test_sqlite_is_well(cli: InProcess) -> None:
     assert "shared mode" in people.out
 
 
+def test_the_form_of_a_url_is_shown_whole(cli: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What hides passwords must not take it for a URL with one."""
+    monkeypatch.setenv("PAIGEANT_REDIS_URL", "redis://h:x")
+    done = cli("doctor", "--transport", "redis", "--json")
+    _, message, remedy = finding(done, "transport redis")
+    assert "PAIGEANT_REDIS_URL" in message
+    assert "redis://host[:port]" in remedy
+    assert "user:password@" in remedy
+    assert "[redacted]" not in remedy
+
+
 def test_without_settings_memory_is_a_warning(cli: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PAIGEANT_TRANSPORT")
     done = cli("doctor", "--json")

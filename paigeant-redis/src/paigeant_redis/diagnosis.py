@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from typing import Final
 
-from paigeant.errors import PaigeantError
+from paigeant.errors import ConfigurationError, PaigeantError
 from paigeant.model.finding import Finding, Severity
 
 from .client import Reply
@@ -15,6 +16,17 @@ from .server import Server
 
 _SKEW: Final = 1.0
 """Seconds by which clocks may differ before it is worth a word."""
+_QUEUES: Final = 1000
+"""Most queues whose keys are looked at."""
+_TYPES: Final = {
+    "queues": "hash",
+    "temporary": "zset",
+    "keys": "zset",
+    "due": "zset",
+    "ttl": "zset",
+    "revision": "string",
+}
+_TYPES_OF_A_QUEUE: Final = {"q": "stream", "l": "zset", "d": "zset", "b": "list", "c": "zset"}
 _NEEDED: Final = (
     "EVALSHA x 1 {p}",
     "EVAL x 1 {p}",
@@ -45,7 +57,7 @@ async def diagnose(server: Server) -> list[Finding]:
         ]
     findings = [_version(server), _mode(server, info), *_durability(info)]
     findings += [_fsync(info, await _config(server, "appendfsync")), _eviction(info), _memory(info)]
-    findings += [_replication(info), await _clock(server), await _rights(server)]
+    findings += [_replication(info), await _clock(server), await _rights(server), *await _foreign_keys(server)]
     return [finding for finding in findings if finding is not None]
 
 
@@ -118,6 +130,9 @@ def _memory(info: dict[str, str]) -> Finding:
     if not limit:
         text = f"no limit; {used >> 20} MiB used. Without one the system may kill the server when memory is short"
         return Finding(Severity.NOTE, "maxmemory", text, "CONFIG SET maxmemory <bytes>, below the machine's")
+    if used >= limit:
+        text = f"the limit of {limit >> 20} MiB is reached: what needs memory, as dispatching does, is refused"
+        return Finding(Severity.PROBLEM, "maxmemory", text, "CONFIG SET maxmemory <more bytes>, or free some")
     severity = Severity.WARNING if used > 0.8 * limit else Severity.OK
     return Finding(severity, "maxmemory", f"{used >> 20} of {limit >> 20} MiB used; at the limit publishing is refused")
 
@@ -154,6 +169,8 @@ async def _rights(server: Server) -> Finding:
         user: bytes = await server.call("ACL", "WHOAMI")
         name = user.decode("utf-8", "replace")
         verdicts = [await _may(server, name, command) for command in _NEEDED]
+    except ConfigurationError:
+        return Finding(Severity.NOTE, "rights", "this user may not check them", "ACL SETUSER <name> +acl|dryrun")
     except PaigeantError as exc:
         return Finding(Severity.NOTE, "rights", f"could not be checked ({exc})")
     missing = [command.split()[0] for command, verdict in zip(_NEEDED, verdicts, strict=True) if not verdict]
@@ -170,3 +187,32 @@ async def _rights(server: Server) -> Finding:
 async def _may(server: Server, user: str, command: str) -> bool:
     verdict: bytes = await server.call("ACL", "DRYRUN", user, *command.format(p=server.prefix).split())
     return verdict == b"OK"
+
+
+async def _foreign_keys(server: Server) -> list[Finding]:
+    """Keys of ours that another program wrote, by their type."""
+    try:
+        queues: list[bytes] = await server.call("HKEYS", f"{server.prefix}:queues")
+    except PaigeantError:
+        queues = []
+    named = {
+        f"{kind}:{queue.decode('utf-8', 'replace')}": expected
+        for queue in queues[:_QUEUES]
+        for kind, expected in _TYPES_OF_A_QUEUE.items()
+    }
+    expected = _TYPES | named
+    try:
+        types = await asyncio.gather(*(server.call("TYPE", f"{server.prefix}:{name}") for name in expected))
+    except PaigeantError as exc:
+        return [Finding(Severity.NOTE, "key types", f"could not be checked ({exc})")]
+    return [
+        Finding(
+            Severity.PROBLEM,
+            "key types",
+            f"{server.prefix}:{name} is a {found.decode()}, not a {expected[name]}: another program wrote it, and "
+            "what needs it stops",
+            "DEL or RENAME it, and give each program a database of its own",
+        )
+        for name, found in zip(expected, types, strict=True)
+        if found.decode() not in {"none", expected[name]}
+    ]

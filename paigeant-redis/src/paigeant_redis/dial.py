@@ -12,7 +12,7 @@ from redis.crc import key_slot
 from paigeant.errors import BackendUnavailable, ConfigurationError
 
 from .client import Connection, Reply, typed
-from .errors import code_of, elsewhere, refused, translate
+from .errors import code_of, elsewhere, hung_up, refused, translate, unknown_command
 from .settings import Address, RedisSettings, Target
 
 _READ_SIZE = 256 * 1024
@@ -50,15 +50,17 @@ class Dialer:
                     case "cluster":
                         return await self._by_cluster()
         except TimeoutError as exc:
-            hint = (
-                "; does it speak TLS, as rediss:// says?"
-                if self.target.tls
-                else "; check that it runs and PAIGEANT_REDIS_URL"
-            )
             seconds = f"{self.settings.connect_timeout:g} s"
-            raise BackendUnavailable(f"Redis at {self.address} did not answer within {seconds}{hint}") from exc
+            text = f"Redis at {self.address} did not answer within {seconds}; {self._hint(exc)}"
+            raise BackendUnavailable(text) from exc
         except (client.RedisError, client.RedisClusterException, OSError, ValueError) as exc:
-            raise translate(exc, str(self.address)) from exc
+            raise translate(exc, str(self.address), self._hint(exc)) from exc
+
+    def _hint(self, exc: Exception) -> str:
+        hint = "check that it runs and PAIGEANT_REDIS_URL"
+        if not self.address.port or not (isinstance(exc, TimeoutError) or hung_up(exc)):
+            return hint
+        return f"{hint}: {'redis:// if it does not speak TLS' if self.target.tls else 'rediss:// if it speaks TLS'}"
 
     async def _open(self, address: Address) -> Connection:
         self.address = address
@@ -74,6 +76,10 @@ class Dialer:
                     sentinel, self._sentinel_login(), "SENTINEL", "GET-MASTER-ADDR-BY-NAME", service
                 )
             except (client.RedisError, OSError) as exc:
+                if unknown_command(exc):
+                    raise ConfigurationError(
+                        f"Redis at {sentinel} is no Sentinel ({exc}); unset PAIGEANT_REDIS_MODE, or name Sentinels"
+                    ) from exc
                 failures.append(f"{sentinel}: {str(exc) or type(exc).__name__}")
                 continue
             if found is None:
@@ -82,7 +88,7 @@ class Dialer:
             named = Address(found[0].decode(), int(found[1]))
             if (connection := await self._try(named, str(sentinel), failures, role="master")) is not None:
                 return connection
-        raise BackendUnavailable(f"no Redis Sentinel of PAIGEANT_REDIS_URL leads to the primary: {'; '.join(failures)}")
+        raise BackendUnavailable(f"no Redis Sentinel of PAIGEANT_REDIS_URL leads to the primary: {', '.join(failures)}")
 
     async def _by_cluster(self) -> Connection:
         failures = list[str]()
@@ -102,7 +108,7 @@ class Dialer:
                 failures.append(f"{node} knows no owner of slot {self._slot}")
             elif (connection := await self._try(owner, str(node), failures)) is not None:
                 return connection
-        raise BackendUnavailable(f"no node of the Redis Cluster leads to the namespace: {'; '.join(failures)}")
+        raise BackendUnavailable(f"no node of the Redis Cluster leads to the namespace: {', '.join(failures)}")
 
     async def _try(self, address: Address, by: str, failures: list[str], role: str = "") -> Connection | None:
         """Open what a host named, unless it is gone: that host may be behind the times, and another one ahead."""
@@ -158,12 +164,7 @@ class Dialer:
         common |= {"host": address.host, "port": address.port}
         if not self.target.tls:
             return typed(redis.Connection(**common))
-        files = {
-            "ssl_ca_certs": self.settings.tls_ca,
-            "ssl_certfile": self.settings.tls_cert,
-            "ssl_keyfile": self.settings.tls_key,
-        }
-        common |= {name: str(path) for name, path in files.items() if path is not None}
+        common |= self.settings.tls_files()
         return typed(redis.SSLConnection(ssl_check_hostname=self.settings.tls_check_hostname, **common))
 
 

@@ -34,10 +34,13 @@ _UNAVAILABLE: Final = {
 }
 _WRONG: Final = {
     "NOAUTH": "asks for a password; set PAIGEANT_REDIS_PASSWORD",
-    "WRONGPASS": "refuses the login; correct PAIGEANT_REDIS_USERNAME and PAIGEANT_REDIS_PASSWORD",
+    "WRONGPASS": "refuses the login; correct PAIGEANT_REDIS_USERNAME and PAIGEANT_REDIS_PASSWORD; in a URL, special "
+    "characters of a password are percent-encoded",
     "NOPERM": "refuses a command or key to this user; grant it, for example: ACL SETUSER <name> on >... "
     "resetchannels ~{paigeant:* &{paigeant:* +@all -@admin -@dangerous +info",
     "CROSSSLOT": "is a cluster, and not used as one; set PAIGEANT_REDIS_MODE=cluster",
+    "DB": "has no database of this number; correct PAIGEANT_REDIS_DB, or the number at the end of the URL",
+    "SENTINEL": "is no server for data, but a Sentinel, as it seems; set PAIGEANT_REDIS_MODE=sentinel",
     "DENIED": "runs in protected mode and is reached from outside; give it a password or bind it",
 }
 _CODES: Final[dict[type[Exception], str]] = {
@@ -62,7 +65,14 @@ _CODES: Final[dict[type[Exception], str]] = {
     client.NoScriptError: "NOSCRIPT",
 }
 _ELSEWHERE: Final = {"READONLY", "MOVED", "MASTERDOWN", "CLUSTERDOWN", "NOMASTERLINK", "UNBLOCKED", "LOADING"}
+_PHRASES: Final = {
+    re.compile("ACL failure"): "NOPERM",
+    re.compile("DB index is out of range"): "DB",
+    re.compile("unknown command [`'\"]?(?:EVALSHA|EVAL|SELECT)\\b"): "SENTINEL",
+}
+"""Refusals without a code."""
 _CODE = re.compile(r"-?\b([A-Z]{3,})\b")
+_HUNG_UP = re.compile(r"reset|closed", re.IGNORECASE)
 _TLS = re.compile(r"SSL|TLS|certificate", re.IGNORECASE)
 
 
@@ -81,8 +91,9 @@ def code_of(exc: BaseException) -> str:
 
 def code_in(text: str) -> str:
     """The code in an error text; scripts of Redis 6.2 put their own words around it."""
-    if "ACL failure" in text:
-        return "NOPERM"
+    for phrase, code in _PHRASES.items():
+        if phrase.search(text):
+            return code
     known = _UNAVAILABLE.keys() | _WRONG.keys() | {"WRONGTYPE", "NOSCRIPT", "NOGROUP"}
     return next((word for word in _CODE.findall(text) if word in known), "")
 
@@ -92,15 +103,26 @@ def refused(exc: BaseException) -> bool:
     return bool(code_of(exc)) or isinstance(exc, client.ResponseError)
 
 
+def hung_up(exc: BaseException) -> bool:
+    """Whether the other side ended the connection."""
+    return isinstance(exc, (client.ConnectionError, OSError)) and bool(_HUNG_UP.search(str(exc)))
+
+
+def unknown_command(exc: BaseException) -> bool:
+    """Whether the server has no such command: it is none of the kind that was expected."""
+    return isinstance(exc, client.ResponseError) and "unknown command" in str(exc)
+
+
 def elsewhere(code: str) -> bool:
     """Whether this server is not, or not yet, the one to ask."""
     return code in _ELSEWHERE
 
 
-def translate(exc: BaseException, where: str) -> PaigeantError:
+def translate(exc: BaseException, where: str, hint: str = "check that it runs and PAIGEANT_REDIS_URL") -> PaigeantError:
     """The error of ours that says what happened, and that nothing was done.
 
     :param where: the server, as host and port.
+    :param hint: what to do if it was not reached.
     """
     if isinstance(exc, PaigeantError):
         return exc
@@ -112,9 +134,7 @@ def translate(exc: BaseException, where: str) -> PaigeantError:
             "names the certificates to trust"
         )
     if isinstance(exc, (client.ConnectionError, client.TimeoutError, OSError, TimeoutError)):
-        return BackendUnavailable(
-            f"Redis at {where} is not reached ({_text(exc)}); check that it runs and PAIGEANT_REDIS_URL"
-        )
+        return BackendUnavailable(f"Redis at {where} is not reached ({_text(exc)}); {hint}")
     return BackendError(f"Redis at {where}: {_text(exc)}")
 
 
@@ -129,7 +149,10 @@ def explain(code: str, text: str, where: str) -> PaigeantError:
     if (reason := _WRONG.get(code)) is not None:
         return ConfigurationError(f"Redis at {where} {reason} ({text})")
     if code == "WRONGTYPE":
-        return BackendCorrupt(f"Redis at {where} has keys under our names that are not ours ({text})")
+        return BackendCorrupt(
+            f"Redis at {where} has a key of another type under a name of ours: another program wrote it ({text}); "
+            "`paigeant doctor` names it: delete or rename it, and give each program a database of its own"
+        )
     return BackendError(f"Redis at {where} refused: {text}")
 
 

@@ -14,7 +14,11 @@ from paigeant.plugins import PluginSettings
 
 DEFAULT_URL: Final = "redis://localhost:6379/0"
 _PORT: Final = 6379
-_FORM = "redis://[user:password@]host[:port][,host[:port]...][/db], rediss:// for TLS, or unix:///path/to/socket"
+_TLS_FILES: Final = "tls_ca", "tls_cert", "tls_key"
+_FORM = (
+    "redis://host[:port][,host[:port]...][/db], rediss:// for TLS, or unix:///path/to/socket; a login, user:password@, "
+    "stands before the first host, special characters percent-encoded: # is %23, / is %2F, ? is %3F, @ is %40, % is %25"
+)
 
 
 class Address(NamedTuple):
@@ -81,6 +85,11 @@ class RedisSettings(PluginSettings):
             raise ConfigurationError(
                 "the Redis URL names several hosts: set PAIGEANT_REDIS_MODE=sentinel or cluster, or name one host"
             )
+        if not target.tls and (ignored := self._tls_only()):
+            raise ConfigurationError(
+                f"{', '.join(ignored)} would do nothing: the Redis URL is not rediss://, so nothing is encrypted; "
+                "write rediss://, or unset them"
+            )
         db = target.db if self.db is None else self.db
         if self.mode == "cluster" and db:
             raise ConfigurationError(f"a Redis Cluster has only database 0, not {db}: unset PAIGEANT_REDIS_DB")
@@ -91,6 +100,33 @@ class RedisSettings(PluginSettings):
             username=self.username or target.username,
             password=target.password if self.password is None else self.password.get_secret_value(),
         )
+
+    def tls_files(self) -> dict[str, str]:
+        """The files of certificates and keys, by the names that redis-py has for them.
+
+        :raises ConfigurationError: one cannot be read, or there is a key without its certificate.
+        """
+        if self.tls_key is not None and self.tls_cert is None:
+            raise ConfigurationError("PAIGEANT_REDIS_TLS_KEY is set, but no PAIGEANT_REDIS_TLS_CERT to go with it")
+        files = {"ca_certs": self.tls_ca, "certfile": self.tls_cert, "keyfile": self.tls_key}
+        for path, name in zip(files.values(), _TLS_FILES, strict=True):
+            try:
+                if path is not None:
+                    path.open("rb").close()
+            except OSError as exc:
+                raise ConfigurationError(
+                    f"{_variable(name)} names the file {str(path)!r}, which cannot be read ({exc.strerror}); correct it"
+                ) from exc
+        return {f"ssl_{name}": str(path) for name, path in files.items() if path is not None}
+
+    def _tls_only(self) -> list[str]:
+        """The variables that are set, and mean nothing without TLS."""
+        found = [name for name in _TLS_FILES if getattr(self, name) is not None]
+        return [_variable(name) for name in (*found, *(() if self.tls_check_hostname else ("tls_check_hostname",)))]
+
+
+def _variable(field: str) -> str:
+    return f"PAIGEANT_REDIS_{field.upper()}"
 
 
 class Target(NamedTuple):
@@ -114,10 +150,17 @@ class Target(NamedTuple):
 
 
 def _parse(url: str) -> Target:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # which may show the password
+        raise _malformed("a bracket in it does not enclose an IPv6 address") from None
     if parts.scheme == "unix":
         return _socket(parts)
-    if parts.scheme not in {"redis", "rediss"} or parts.query or parts.fragment:
+    if parts.scheme not in {"redis", "rediss"}:
+        raise _malformed("it does not begin with redis://, rediss:// or unix://")
+    if parts.fragment:
+        raise _malformed("a '#' in it is not percent-encoded")
+    if parts.query:
         raise _malformed("only the parts shown are understood, options are settings of their own")
     login, _, hosts = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")

@@ -99,7 +99,9 @@ end
 local trouble
 local function attempt(step, queue)
   local ok, err = pcall(step, queue)
-  if not ok then trouble = type(err) == 'table' and err or redis.error_reply(tostring(err)) end
+  if not ok then
+    trouble = redis.error_reply((type(err) == 'table' and err.err or tostring(err)) .. ', queue ' .. queue)
+  end
 end
 
 for i = 5, #ARGV do

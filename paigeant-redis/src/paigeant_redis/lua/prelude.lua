@@ -45,7 +45,9 @@ end
 
 local function make_stream(queue)
   local made = redis.pcall('XGROUP', 'CREATE', P .. ':q:' .. queue, 'w', '0', 'MKSTREAM')
-  if made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then error(made.err, 0) end
+  if made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then
+    error(made.err .. ', key ' .. P .. ':q:' .. queue, 0)
+  end
 end
 
 local function keep_until(queue, time)
