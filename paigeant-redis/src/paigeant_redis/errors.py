@@ -72,7 +72,7 @@ _PHRASES: Final = {
 }
 """Refusals without a code."""
 _CODE = re.compile(r"-?\b([A-Z]{3,})\b")
-_HUNG_UP = re.compile(r"reset|closed", re.IGNORECASE)
+_HUNG_UP = re.compile(r"reset|closed|lost|broken pipe", re.IGNORECASE)
 _TLS = re.compile(r"SSL|TLS|certificate", re.IGNORECASE)
 
 
