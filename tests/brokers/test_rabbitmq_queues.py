@@ -10,6 +10,7 @@ import aio_pika
 import pytest
 
 from brokers.rabbit import LEASE, bare_channel, is_empty, one, publication, received, settings, until
+from paigeant.__main__ import main
 from paigeant.abc import Delivery
 from paigeant.errors import ConfigurationError, LeaseLost, MessageTooLarge
 from paigeant.model.finding import Severity
@@ -229,3 +230,23 @@ async def test_diagnosis_of_a_good_broker(rabbit_server: Any) -> None:
     assert {"right: configure", "right: write", "right: read", "queue type", "heartbeat", "alarms"} <= set(found)
     assert "PAIGEANT_STATE_STORE" in found["state store"].remedy
     assert found["right: read"].severity is Severity.OK
+
+
+@pytest.mark.parametrize("command", ["queues", "dead-letters list", "dead-letters show 1"])
+def test_commands_that_need_a_list_say_that_there_is_none(rabbit_server: Any, command: str, capsys: Any) -> None:
+    chosen = settings(rabbit_server.url)
+    where = ["--transport", rabbit_server.url, "--namespace", chosen.namespace]
+
+    async def refuse() -> None:
+        async with RabbitMQTransport(chosen) as transport:
+            await transport.publish(publication("1", "work.dead"))
+
+    asyncio.run(refuse())
+    assert main([*command.split(), *where]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "RabbitMQ cannot list its queues: name one" in said.err
+    assert "`paigeant dead-letters list QUEUE`" in said.err
+    assert main(["dead-letters", "list", "work", *where]) == 0
+    assert main(["queues", "work.dead", *where]) == 0
+    assert "work.dead" in capsys.readouterr().out

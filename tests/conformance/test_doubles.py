@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from paigeant.errors import ConfigurationError
+from paigeant.model.message import QueueStats
 from paigeant.testing.kit import Suite, cases
 from paigeant.testing.rules import RULES
 
@@ -23,7 +25,16 @@ def test_double_fails_exactly_what_it_should(kind: str, subject: type[Suite], tm
     assert set(found) == wanted, f"missed {sorted(wanted - set(found))}, also failed:\n{told}"
 
 
-@pytest.mark.parametrize("subject", [transport_subject(ProxyTransport), store_subject(ProxyStore)])
+class CannotList(ProxyTransport):
+    """And says so, which is no fault."""
+
+    async def queues(self, *names: str) -> dict[str, QueueStats]:
+        if not names:
+            raise ConfigurationError("name one")
+        return await self.inner.queues(*names)
+
+
+@pytest.mark.parametrize("subject", [*map(transport_subject, (ProxyTransport, CannotList)), store_subject(ProxyStore)])
 def test_a_proxy_without_a_fault_passes(subject: type[Suite], tmp_path: Path) -> None:
     assert failing(subject, tmp_path) == {}
 

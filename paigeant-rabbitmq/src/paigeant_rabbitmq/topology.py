@@ -61,10 +61,6 @@ class Topology:
         """The exchange and the queue of a delay."""
         return f"{self._prefix}:delay-{self._settings.queue_type}.{milliseconds}"
 
-    def user_names(self) -> list[str]:
-        """The queues this instance has met."""
-        return [name for name, entity in self._entities.items() if entity in self._known]
-
     def knows(self, entity: str) -> bool:
         return entity in self._known
 

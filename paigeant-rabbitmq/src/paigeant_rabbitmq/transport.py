@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("paigeant.rabbitmq")
 
+CANNOT_LIST = (
+    "RabbitMQ cannot list its queues: name one, as in `paigeant queues QUEUE`, `paigeant dead-letters list QUEUE` or "
+    "`paigeant dead-letters show ID --queue QUEUE`"
+)
+
 
 class _Session:
     """What one connect opened: a connection that publishes, and when it is first needed, one that receives.
@@ -154,10 +159,15 @@ class RabbitMQTransport(Transport):
         return {token for token in tokens if lane.lost(token)}
 
     async def queues(self, *names: str) -> dict[str, QueueStats]:
-        """See ``Transport.queues``; without names: those this instance has met. AMQP cannot list."""
+        """See ``Transport.queues``. AMQP cannot list.
+
+        :raises ConfigurationError: called without names.
+        """
         topology = await self._asking()
+        if not names:
+            raise ConfigurationError(CANNOT_LIST)
         found: dict[str, QueueStats] = {}
-        for name in names or topology.user_names():
+        for name in names:
             ready, consumers = await topology.find(topology.queue(name)) or (0, 0)
             found[name] = QueueStats(ready, consumers=consumers)
         return found

@@ -12,6 +12,8 @@ from itertools import count, islice
 from paigeant import Outcome, WorkflowClient, WorkflowDispatcher, get_transport
 from paigeant.abc import Transport
 from paigeant.errors import BackendUnavailable, OutcomeUnknown
+from paigeant.model.message import QueueStats
+from paigeant.model.names import dead_letter_queue
 
 from .app import STEPS, expected, itinerary
 from .fleet import Fleet, WorkerProcess
@@ -215,9 +217,14 @@ class Storm:
             assert (await self._client.status(workflow)).state == "ended"
             assert len(set(self.ledger.ends[workflow])) <= 1, f"{workflow} ended as {self.ledger.ends[workflow]}"
 
+    async def _queues(self, transport: Transport) -> dict[str, QueueStats]:
+        """All there are; of a broker that cannot list them, those of the steps."""
+        steps = [*STEPS, *map(dead_letter_queue, STEPS)] if self.place.broker == "rabbitmq" else ()
+        return await transport.queues(*steps)
+
     async def _drained(self) -> bool:
         """Nothing ready, in flight, delayed or dead, in any queue."""
-        stats = (await self.transport.queues()).values()
+        stats = (await self._queues(self.transport)).values()
         if any(each.ready or each.in_flight or each.delayed for each in stats):
             return False
         return await asyncio.to_thread(self.place.remaining, self.namespace) == 0
@@ -227,7 +234,7 @@ class Storm:
 
         async def unattended() -> bool:
             async with get_transport() as transport:
-                return not any(each.consumers for each in (await transport.queues()).values())
+                return not any(each.consumers for each in (await self._queues(transport)).values())
 
         async def unconnected() -> bool:
             return await asyncio.to_thread(self.place.connections) == 0
@@ -238,7 +245,9 @@ class Storm:
     async def _state(self) -> str:
         try:
             queues = {
-                name: each for name, each in (await self.transport.queues()).items() if each.ready or each.in_flight
+                name: each
+                for name, each in (await self._queues(self.transport)).items()
+                if each.ready or each.in_flight
             }
         except TROUBLE as exc:
             queues = {"?": exc}  # type: ignore[dict-item]

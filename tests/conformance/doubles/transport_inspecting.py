@@ -32,6 +32,11 @@ class ListsHalf(ProxyTransport):
         return found if names else dict(list(found.items())[:1])
 
 
+class ListsNothing(ProxyTransport):
+    async def queues(self, *names: str) -> dict[str, QueueStats]:
+        return await self.inner.queues(*names) if names else {}
+
+
 class PeeksByTaking(ProxyTransport):
     async def peek(self, queue: str, limit: int = 100) -> list[Message]:
         found = await self.inner.peek(queue, limit)

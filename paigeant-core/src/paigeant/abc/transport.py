@@ -126,7 +126,11 @@ class Transport(ABC):
 
     @abstractmethod
     async def queues(self, *names: str) -> dict[str, QueueStats]:
-        """**T40** Statistics of these queues (a missing one counts zero); without names: of all it can list."""
+        """**T40** Statistics of these queues (a missing one counts zero); without names: of all there are.
+
+        :raises ConfigurationError: called without names, and this backend cannot list its queues; an empty
+            answer says that there are none.
+        """
 
     @abstractmethod
     async def peek(self, queue: str, limit: int = 100) -> list[Message]:

@@ -6,7 +6,7 @@ from ...abc.transport import Transport
 from ..findings import check_closed, check_findings
 from ..kit import conformance
 from ..rules import check
-from .rig import Rig, TransportCases, publication
+from .rig import Rig, TransportCases, listed, publication
 
 
 class Diagnosing(TransportCases):
@@ -53,5 +53,5 @@ class Diagnosing(TransportCases):
 
 
 async def _counts(transport: Transport) -> dict[str, tuple[int, int | None]]:
-    found = {**await transport.queues(), **await transport.queues("work")}  # the list may be empty
+    found = {**(await listed(transport) or {}), **await transport.queues("work")}
     return {name: (stats.ready, stats.in_flight) for name, stats in found.items()}

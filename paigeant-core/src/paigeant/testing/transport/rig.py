@@ -10,13 +10,22 @@ from typing import ClassVar, TypeVar
 
 from ...abc.store import StateStore
 from ...abc.transport import Consumer, Delivery, Transport
-from ...model.message import Message, Publication
+from ...errors import ConfigurationError
+from ...model.message import Message, Publication, QueueStats
 from ..kit import Suite
 from ..rules import check
 
 T = TypeVar("T")
 LONG = 60.0
 """A lease that does not end during a test."""
+
+
+async def listed(transport: Transport) -> dict[str, QueueStats] | None:
+    """All queues; ``None`` where the backend says that it cannot list them."""
+    try:
+        return await transport.queues()
+    except ConfigurationError:
+        return None
 
 
 class Rig:
