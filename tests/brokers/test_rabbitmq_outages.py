@@ -184,6 +184,19 @@ async def test_a_memory_alarm_holds_publishing_and_nothing_else(server: RabbitSe
         assert ids == ["late", "successor"]
 
 
+async def test_the_doctor_tells_of_an_alarm_without_waiting_for_an_answer(server: RabbitServer) -> None:
+    await asyncio.to_thread(server.control, "set_vm_memory_high_watermark", "0.00001")
+    try:
+        async with RabbitMQTransport(settings(server.url, timeout=PATIENCE)) as transport:
+            async with asyncio.timeout(PATIENCE / 2):
+                found = {finding.subject: finding for finding in await transport.diagnose()}
+    finally:
+        await asyncio.to_thread(server.control, "set_vm_memory_high_watermark", "0.4")
+    assert found["alarms"].severity is Severity.PROBLEM
+    assert "memory" in found["alarms"].message
+    assert found["right: read"].severity is Severity.OK
+
+
 async def test_a_busy_loop_keeps_its_deliveries(server: RabbitServer) -> None:
     chosen = settings(server.url, heartbeat=1)
     async with RabbitMQTransport(chosen) as transport:

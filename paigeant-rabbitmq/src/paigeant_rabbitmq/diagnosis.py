@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
@@ -16,6 +18,7 @@ from .errors import GRANT
 from .line import Line
 from .link import Link
 from .settings import RabbitMQSettings
+from .tasks import cancel
 
 PAIRING = (
     "RabbitMQ keeps no state of workflows. Without a state store, steps run at least once, and forks, waits, cancel "
@@ -27,12 +30,14 @@ OLDEST, TIMEOUTS, SMALLER = (3, 10), (3, 12), (4, 0)
 """Versions: what is needed; with a consumer timeout per queue; with messages of at most 16 MiB."""
 _SMALL = 16 * 1024 * 1024
 
+_Attempt: TypeAlias = Callable[[AbstractChannel], Awaitable[object]]
 OK, NOTE, WARNING, PROBLEM = Severity.OK, Severity.NOTE, Severity.WARNING, Severity.PROBLEM
 
 
 async def diagnose(line: Line, publishing: Link, settings: RabbitMQSettings) -> list[Finding]:
     """All findings. Reads only: rights are tried on a name that nothing has."""
     version = version_of(line)
+    rights = await _rights(line, publishing, settings)  # first: a broker tells of an alarm when somebody publishes
     return [
         _version(version, str(line.server.get("version", "unknown"))),
         _queue_type(settings),
@@ -44,7 +49,7 @@ async def diagnose(line: Line, publishing: Link, settings: RabbitMQSettings) -> 
             NOTE, "replicas", "AMQP does not tell how many replicas a queue has", "rabbitmq-queues quorum_status NAME"
         ),
         Finding(NOTE, "state store", PAIRING, PAIR),
-        *await _rights(line, publishing, settings),
+        *rights,
     ]
 
 
@@ -104,7 +109,7 @@ def _heartbeat(settings: RabbitMQSettings, *, tls: bool) -> Finding:
 
 def _alarm(publishing: Link) -> Finding:
     if publishing.blocked is None:
-        return Finding(OK, "alarms", "none was told; a broker tells a connection when it publishes")
+        return Finding(OK, "alarms", "none")
     return Finding(
         PROBLEM,
         "alarms",
@@ -132,18 +137,28 @@ async def _rights(line: Line, publishing: Link, settings: RabbitMQSettings) -> l
         await _right(line, settings, "configure", lambda c: c.queue_delete(probe)),
         await _right(line, settings, "read", lambda c: c.queue_purge(probe)),
     ]
-    if publishing.blocked is None:  # and never on the line that receives: a publication may block it
-        out = await publishing.line(settings.timeout)
-        found += [
-            await _right(out, settings, "write", lambda c: c.basic_publish(b"", exchange=probe, routing_key=probe)),
-            await _right(out, settings, "write amq.default", lambda c: c.basic_publish(b"", routing_key=probe)),
-        ]
+    # Never on the line that receives: a publication may block it.
+    publications = {
+        "write": lambda c: c.basic_publish(b"", exchange=probe, routing_key=probe),
+        "write amq.default": lambda c: c.basic_publish(b"", routing_key=probe),
+    }
+    for name, attempt in publications.items():
+        found += await _unless_halted(publishing, settings, name, attempt)
     return found
 
 
-async def _right(
-    line: Line, settings: RabbitMQSettings, name: str, attempt: Callable[[AbstractChannel], Awaitable[object]]
-) -> Finding:
+async def _unless_halted(publishing: Link, settings: RabbitMQSettings, name: str, attempt: _Attempt) -> list[Finding]:
+    """Nothing if the broker halts the connection: it does not answer then."""
+    halted = asyncio.ensure_future(publishing.halted.wait())
+    trying = asyncio.ensure_future(_right(await publishing.line(settings.timeout), settings, name, attempt))
+    try:
+        await asyncio.wait({halted, trying}, return_when=asyncio.FIRST_COMPLETED)
+        return [] if publishing.blocked is not None else [trying.result()]
+    finally:
+        await cancel(halted, trying)
+
+
+async def _right(line: Line, settings: RabbitMQSettings, name: str, attempt: _Attempt) -> Finding:
     """Rights are checked before anything is looked for, and there is nothing to be found."""
     subject = f"right: {name}"
     try:

@@ -75,6 +75,11 @@ def _wrong_setting(exc: BaseException, goodbye: tuple[int, str] | None) -> str:
     return ""
 
 
+def halted(where: str, reason: str) -> str:
+    """What an alarm of the broker means, with the remedy."""
+    return f"RabbitMQ at {where} takes no messages: {reason}; free memory or disk space there (rabbitmqctl status)"
+
+
 def calling(exc: BaseException, where: str, what: str, *, sent: bool = False) -> PaigeantError:
     """Why a call failed.
 

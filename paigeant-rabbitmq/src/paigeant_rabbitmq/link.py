@@ -39,6 +39,8 @@ class Link:
     """Keeps one line open.
 
     :param name: shown by the broker's management.
+    :ivar blocked: why the broker takes no messages; ``None`` while it does. ``halted`` and ``unblocked`` are set when
+        that changes.
     """
 
     def __init__(self, place: Place, settings: RabbitMQSettings, name: str) -> None:
@@ -49,7 +51,7 @@ class Link:
         self._failure: PaigeantError | None = None
         self._closed = False
         self.blocked: str | None = None
-        self.unblocked = asyncio.Event()
+        self.halted, self.unblocked = asyncio.Event(), asyncio.Event()
         self.unblocked.set()
 
     @property
@@ -137,10 +139,12 @@ class Link:
     def _on_blocked(self, reason: str | None) -> None:
         self.blocked = reason
         if reason is None:
+            self.halted.clear()
             self.unblocked.set()
         else:
-            log.warning("RabbitMQ at %s takes no messages: %s", self.where, reason)
+            log.warning("%s", errors.halted(self.where, reason))
             self.unblocked.clear()
+            self.halted.set()
 
     async def _connect(self) -> Line:
         """Any host that answers; otherwise the error of the last."""

@@ -115,10 +115,7 @@ class Publisher:
             async with asyncio.timeout(timeout):
                 await self._link.unblocked.wait()
         except TimeoutError as exc:
-            raise BackendUnavailable(
-                f"RabbitMQ at {self._link.where} takes no messages: {self._link.blocked}; free memory or disk space "
-                "there (rabbitmqctl status)"
-            ) from exc
+            raise BackendUnavailable(errors.halted(self._link.where, str(self._link.blocked))) from exc
 
     # -- frames
 
