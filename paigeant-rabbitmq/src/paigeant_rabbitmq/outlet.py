@@ -8,11 +8,12 @@ from typing import cast
 
 from aiormq.abc import AbstractChannel
 
-from paigeant.errors import OutcomeUnknown
+from paigeant.errors import OutcomeUnknown, PaigeantError
 from paigeant.model.message import Publication
 
 from . import errors, frames
 from .line import Line, closing_of
+from .link import Link
 from .properties import read_properties
 
 _TURNS = 1.0
@@ -81,8 +82,8 @@ class Outlet:
     :param ended: told when it is closed.
     """
 
-    def __init__(self, line: Line, where: str, ended: Callable[[], None]) -> None:
-        self.line, self._where, self._ended = line, where, ended
+    def __init__(self, link: Link, line: Line, ended: Callable[[], None]) -> None:
+        self._link, self.line, self._where, self._ended = link, line, str(line.address), ended
         self.channel: AbstractChannel | None = None
         self.number = 0
         self._tag, self._closed = 0, False
@@ -157,8 +158,13 @@ class Outlet:
             if sent.deadline > now:
                 break
             del self._sent[tag]
-            sent.group.done(sent, errors.calling(TimeoutError(), self._where, _WHAT, sent=True))
+            sent.group.done(sent, self._overdue())
         self._timer = self._loop.call_later(_TURNS, self._look) if self._sent else None
+
+    def _overdue(self) -> PaigeantError:
+        if self._link.blocked is None:
+            return errors.calling(TimeoutError(), self._where, _WHAT, sent=True)
+        return OutcomeUnknown(f"{errors.halted(self._where, self._link.blocked)}; what was sent may be stored then")
 
     def _on_closing(self, closing: asyncio.Future[object]) -> None:
         self.fail(None if closing.cancelled() else closing.exception())

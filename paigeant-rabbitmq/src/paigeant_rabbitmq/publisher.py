@@ -102,7 +102,7 @@ class Publisher:
             opening.exception()  # seen, although everybody who waited be cancelled
 
     async def _open(self, line: Line) -> Outlet:
-        outlet = Outlet(line, str(line.address), self._topology.forget_buckets)
+        outlet = Outlet(self._link, line, self._topology.forget_buckets)
         try:
             async with asyncio.timeout(self._settings.timeout):
                 await apart(outlet.open())
