@@ -22,6 +22,7 @@ from paigeant.errors import ConfigurationError, MessageTooLarge, OutcomeUnknown
 from paigeant.model.message import Message, Publication
 from paigeant_rabbitmq import frames, lane, publisher
 from paigeant_rabbitmq.acks import Acks
+from paigeant_rabbitmq.line import Line
 from paigeant_rabbitmq.link import Link
 from paigeant_rabbitmq.settings import Place, RabbitMQSettings
 from paigeant_rabbitmq.transport import RabbitMQTransport
@@ -380,3 +381,19 @@ async def test_calls_that_are_cancelled_cost_no_connection(rabbit_server: Any) -
             with pytest.raises(asyncio.CancelledError):
                 await task
         await held.settle()
+
+
+@pytest.mark.parametrize(("version", "old"), [("3.9.29", True), ("2.8.7", True), ("3.10.0", False), ("?", False)])
+async def test_a_broker_that_is_too_old_is_refused(
+    rabbit_server: Any, monkeypatch: pytest.MonkeyPatch, version: str, old: bool
+) -> None:
+    monkeypatch.setattr(Line, "server", {"version": version})
+    before = set(asyncio.all_tasks())
+    transport = RabbitMQTransport(settings(rabbit_server.url))
+    if old:
+        with pytest.raises(ConfigurationError, match=rf"version {version}, and 3\.10 or newer is needed"):
+            await transport.connect()
+    else:
+        await transport.connect()
+    await transport.disconnect()
+    assert not {task for task in asyncio.all_tasks() - before if not task.done()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -26,8 +25,8 @@ PAIRING = (
 )
 PAIR = "PAIGEANT_STATE_STORE=redis://..., nats://..., or sqlite on one machine"
 
-OLDEST, TIMEOUTS, SMALLER = (3, 10), (3, 12), (4, 0)
-"""Versions: what is needed; with a consumer timeout per queue; with messages of at most 16 MiB."""
+TIMEOUTS, SMALLER = (3, 12), (4, 0)
+"""Versions: with a consumer timeout per queue; with messages of at most 16 MiB."""
 _SMALL = 16 * 1024 * 1024
 
 _Attempt: TypeAlias = Callable[[AbstractChannel], Awaitable[object]]
@@ -36,7 +35,7 @@ OK, NOTE, WARNING, PROBLEM = Severity.OK, Severity.NOTE, Severity.WARNING, Sever
 
 async def diagnose(line: Line, publishing: Link, settings: RabbitMQSettings) -> list[Finding]:
     """All findings. Reads only: rights are tried on a name that nothing has."""
-    version = version_of(line)
+    version = line.version
     rights = await _rights(line, publishing, settings)  # first: a broker tells of an alarm when somebody publishes
     return [
         _version(version, str(line.server.get("version", "unknown"))),
@@ -53,22 +52,9 @@ async def diagnose(line: Line, publishing: Link, settings: RabbitMQSettings) -> 
     ]
 
 
-def version_of(line: Line) -> tuple[int, ...]:
-    """Of the broker, as numbers; empty if it has none that can be read."""
-    found = re.match(r"(\d+)\.(\d+)", str(line.server.get("version", "")))
-    return tuple(map(int, found.groups())) if found else ()
-
-
 def _version(version: tuple[int, ...], text: str) -> Finding:
     if not version:
         return Finding(NOTE, "version", f"the broker calls its version {text!r}; 3.10 or newer is needed")
-    if version < OLDEST:
-        return Finding(
-            PROBLEM,
-            "version",
-            f"RabbitMQ {text}: quorum queues expire no messages, and delays do not work",
-            "upgrade to 4.x",
-        )
     return Finding(OK, "version", f"RabbitMQ {text}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from typing import Any
 
 import aio_pika
@@ -47,6 +48,12 @@ class Line:
     def server(self) -> dict[str, Any]:
         """What the broker says of itself: ``version``, ``product``, ``cluster_name``."""
         return dict(self._under.server_properties)
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Of the broker, as numbers; empty if it has none that can be read."""
+        found = re.match(r"(\d+)\.(\d+)", str(self.server.get("version", "")))
+        return tuple(map(int, found.groups())) if found else ()
 
     @property
     def frame_max(self) -> int:

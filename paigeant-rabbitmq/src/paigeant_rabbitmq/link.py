@@ -23,6 +23,8 @@ from .wire import Wire, WireWriter
 log = logging.getLogger("paigeant.rabbitmq")
 
 _FIRST, _LONGEST = 0.05, 5.0
+OLDEST = (3, 10)
+"""Version of RabbitMQ that is needed."""
 
 
 class _Opened(TransportFactory):
@@ -180,12 +182,14 @@ class Link:
         connection.kwargs["transport_factory"] = opened
         try:
             await connection.connect()
+            line = Line(connection, wire, address)
+            _check_version(line)
         except BaseException:
             wire.abort()
             await connection.close()
             raise
         wire.start_pulse(self._settings.heartbeat)
-        return Line(connection, wire, address)
+        return line
 
     def _url(self, address: Address) -> URL:
         place, options = self.place, {"heartbeat": str(self._settings.heartbeat), "auth": self._settings.auth}
@@ -198,6 +202,17 @@ class Link:
             path="/" + place.vhost.replace("/", "%2F") if place.vhost != "/" else "/",
             query=options,
             encoded=False,
+        )
+
+
+def _check_version(line: Line) -> None:
+    """Older quorum queues expire no messages, so delays and replies would not work.
+
+    :raises ConfigurationError: it is too old.
+    """
+    if line.version and line.version < OLDEST:
+        raise ConfigurationError(
+            f"RabbitMQ at {line.address} is version {line.server['version']}, and 3.10 or newer is needed; upgrade it"
         )
 
 
