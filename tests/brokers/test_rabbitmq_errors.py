@@ -86,6 +86,18 @@ def test_connecting(exc: Exception, goodbye: tuple[int, str] | None, kind: type[
             ConfigurationError,
             "'paigeant.n.q'.*PAIGEANT_RABBITMQ_QUEUE_TYPE.*delete_queue",
         ),
+        (
+            amqp.ChannelPreconditionFailed("inequivalent arg 'x-delivery-limit' for queue 'paigeant.n.q' in vhost"),
+            False,
+            ConfigurationError,
+            r"\); let it run empty and delete it",
+        ),
+        (
+            amqp.ChannelPreconditionFailed("inequivalent arg 'x-consumer-timeout' for queue 'paigeant.n.q' in vhost"),
+            False,
+            ConfigurationError,
+            "set PAIGEANT_RABBITMQ_CONSUMER_TIMEOUT .*or let it run empty",
+        ),
         (amqp.ChannelPreconditionFailed("message size 9 is larger than configured max size 8"), True, MessageTooLarge,
          "PAIGEANT_RABBITMQ_MAX_MESSAGE"),
         (amqp.ChannelPreconditionFailed("delivery acknowledgement timed out"), False, BackendUnavailable,

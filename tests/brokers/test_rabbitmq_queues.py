@@ -158,6 +158,45 @@ async def test_foreign_messages_are_delivered_as_far_as_they_can_be_read(rabbit_
         assert (await transport.queues("work.dead"))["work.dead"].ready == 3
 
 
+@pytest.mark.parametrize(
+    ("durable", "arguments", "said"),
+    [
+        (False, {}, "durable"),
+        (True, {}, "x-queue-type|x-delivery-limit"),
+        (
+            True,
+            {"x-queue-type": "quorum", "x-delivery-limit": 1, "x-consumer-timeout": 604_800_000},
+            "x-delivery-limit",
+        ),
+    ],
+)
+async def test_nothing_is_published_into_a_queue_of_another_kind(
+    rabbit_server: Any, durable: bool, arguments: dict[str, Any], said: str
+) -> None:
+    chosen = settings(rabbit_server.url)
+    async with RabbitMQTransport(chosen) as transport, bare_channel(rabbit_server.url) as channel:
+        name = f"paigeant.{chosen.namespace}.work"
+        await channel.declare_queue(name, durable=durable, arguments=arguments)
+        with pytest.raises(ConfigurationError, match=f"{name}.*exists with another '({said})'.*delete_queue"):
+            await transport.publish(publication("1"))
+        await channel.queue_delete(name)
+        await transport.publish(publication("2"))
+
+
+async def test_who_publishes_need_not_know_what_only_readers_agree_on(rabbit_server: Any) -> None:
+    chosen = settings(rabbit_server.url)
+    reader = chosen.model_copy(update={"consumer_timeout": 60.0})
+    async with (
+        RabbitMQTransport(chosen) as transport,
+        RabbitMQTransport(reader) as other,
+        other.consume(["work"], lease=LEASE) as consumer,
+        other.consume(["reply"], lease=LEASE, expires=60.0) as replies,
+    ):
+        await transport.publish(publication("1"), publication("2", "reply"))
+        await (await one(consumer)).settle()
+        await (await one(replies)).settle()
+
+
 async def test_a_queue_of_another_kind_is_named_with_the_remedy(rabbit_server: Any) -> None:
     chosen = settings(rabbit_server.url)
     async with RabbitMQTransport(chosen) as transport, bare_channel(rabbit_server.url) as channel:

@@ -25,6 +25,12 @@ GRANT = r"rabbitmqctl set_permissions -p VHOST USER '^paigeant\.' '^(paigeant\.|
 NOT_ALLOWED = 530
 _OTHER_ARGUMENTS = re.compile(r"inequivalent arg '(?P<arg>[^']*)' for queue '(?P<queue>[^']*)'.*", re.DOTALL)
 
+_FITTING = {
+    "x-queue-type": "set PAIGEANT_RABBITMQ_QUEUE_TYPE to what it is, or ",
+    "x-consumer-timeout": "set PAIGEANT_RABBITMQ_CONSUMER_TIMEOUT to what it has, in seconds, or ",
+}
+"""Settings that make the declaration fit the queue, by the argument that differs."""
+
 TRANSIENT: tuple[type[Exception], ...] = (
     OSError,
     asyncio.TimeoutError,
@@ -107,12 +113,17 @@ def calling(exc: BaseException, where: str, what: str, *, sent: bool = False) ->
     return kind(f"RabbitMQ at {where}, {what}: {text}")
 
 
+def differing(exc: BaseException | None) -> str | None:
+    """The argument in which a queue that exists differs from the one declared, if that is what was refused."""
+    found = _OTHER_ARGUMENTS.search(_text(exc)) if isinstance(exc, amqp.ChannelPreconditionFailed) else None
+    return found and found["arg"]
+
+
 def _precondition(text: str, where: str, what: str, *, sent: bool) -> PaigeantError:
     if found := _OTHER_ARGUMENTS.search(text):
         return ConfigurationError(
-            f"queue {found['queue']!r} at RabbitMQ {where} exists with another {found['arg']!r} ({found[0]}); set "
-            "PAIGEANT_RABBITMQ_QUEUE_TYPE to what it is, or let it run empty and delete it: rabbitmqctl delete_queue "
-            f"{found['queue']}"
+            f"queue {found['queue']!r} at RabbitMQ {where} exists with another {found['arg']!r} ({found[0]}); "
+            f"{_FITTING.get(found['arg'], '')}let it run empty and delete it: rabbitmqctl delete_queue {found['queue']}"
         )
     if "larger than configured max size" in text or "message size" in text:
         return MessageTooLarge(

@@ -17,6 +17,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, Chann
 
 from paigeant.errors import ConfigurationError, PaigeantError
 
+from . import errors
 from .channels import on_a_channel
 from .delays import BUCKETS
 from .link import Link
@@ -28,6 +29,8 @@ NEVER_BY_THE_BROKER = 1_000_000
 """Deliveries after which the broker drops a message. RabbitMQ 4 would after 20; here the core decides."""
 _READERS = 3600.0
 """Seconds without a consumer that a queue survives which a reply made before its reader: as long as readers ask for."""
+_OF_READERS = {"x-expires", "x-consumer-timeout"}
+"""Arguments that only those who receive have to agree on."""
 _MOST_KNOWN = 10_000
 _LONGEST_NAME = 127
 _LEASE = re.compile(r"current is '[^']*:lease=(?P<seconds>[^']*)'")
@@ -36,8 +39,8 @@ _LEASE = re.compile(r"current is '[^']*:lease=(?P<seconds>[^']*)'")
 class Topology:
     """Names, arguments, and what is known to exist.
 
-    :param link: whose channels declare; passive first, so that users without the right to configure can work with
-        queues that somebody else has made.
+    :param link: whose channels declare. Users without the right to configure can work with queues that somebody else
+        has made.
     :param known: what is known to exist, shared between the links of a transport.
     """
 
@@ -76,9 +79,21 @@ class Topology:
     # -- declarations
 
     async def ensure_queue(self, name: str, ttl: float | None) -> None:
-        """Make the queue if it is missing; one with ``ttl`` only for a while (see T28)."""
-        expires = None if ttl is None else max(2 * ttl, _READERS)  # what is published meanwhile has a time of its own
-        await self._once(self.queue(name), lambda: self._passive_first(self.queue(name), self._work(expires)))
+        """Make the queue if it is missing; one with ``ttl`` only for a while (see T28).
+
+        :raises ConfigurationError: it exists and is of another kind.
+        """
+        await self._once(self.queue(name), lambda: self._publish_queue(self.queue(name), ttl))
+
+    async def _publish_queue(self, entity: str, ttl: float | None) -> None:
+        if ttl is not None:  # what is published meanwhile has a time of its own
+            return await self._passive_first(entity, self._work(max(2 * ttl, _READERS)))
+        try:
+            await self._work_queue(entity)
+        except ConfigurationError as exc:
+            if errors.differing(exc.__cause__) not in _OF_READERS:
+                raise
+        return None
 
     async def ensure_bucket(self, milliseconds: int) -> None:
         """Make the exchange and the queue of a delay if they are missing."""
@@ -102,13 +117,17 @@ class Topology:
         if expires is not None:
             await self._passive_first(entity, self._work(max(expires, 1.0)))
         else:
-            try:
-                await self._declare(entity, self._work(None))
-            except ConfigurationError as exc:
-                if not isinstance(exc.__cause__, ChannelAccessRefused):
-                    raise
-                await self._passive_first(entity, self._work(None))  # we may not make queues: others have to
+            await self._work_queue(entity)
         self._note(entity)
+
+    async def _work_queue(self, entity: str) -> None:
+        """One call makes it, or compares it; without the right to that, another sees that somebody else has made it."""
+        try:
+            await self._declare(entity, self._work(None))
+        except ConfigurationError as exc:
+            if not isinstance(exc.__cause__, ChannelAccessRefused):
+                raise
+            await self._passive_first(entity, self._work(None))
 
     async def keep_lease(self, name: str, lease: float) -> None:
         """Store the lease beside the queue, or compare it with the stored one (T21).
