@@ -57,6 +57,22 @@ def test_a_missing_first_party_transport_names_its_pip_line(reference, extra, mo
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("reference", ["rabbitmq", "amqp://u:hunter2@h", "amqps://h"])
+def test_a_transport_without_a_store_names_stores_to_pair_it_with(reference) -> None:
+    pytest.importorskip("paigeant_rabbitmq")
+    with pytest.raises(PluginNotFound, match=r"'rabbitmq' .* has no state store, only: transport") as caught:
+        PluginRegistry().state_store(reference)
+    assert "redis://HOST:6379, nats://HOST:4222, and sqlite" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_blocked_transport_is_not_called_missing(monkeypatch) -> None:
+    pytest.importorskip("paigeant_rabbitmq")
+    monkeypatch.setenv("PAIGEANT_BLOCK_PLUGINS", "rabbitmq")
+    with pytest.raises(PluginError, match="PAIGEANT_BLOCK_PLUGINS"):
+        PluginRegistry().transport("amqp://h")
+
+
 def test_a_plugin_without_that_kind_says_what_it_has() -> None:
     with pytest.raises(PluginNotFound, match=r"plugin 'json' \(paigeant-core .*\) has no transport, only: serializer"):
         PluginRegistry().transport("json")

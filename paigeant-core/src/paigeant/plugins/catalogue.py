@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from ..errors import PaigeantWarning, PluginConflictError, PluginError, PluginLoadError, PluginNotFound
-from .descriptors import Descriptor
+from .descriptors import Descriptor, StateStorePlugin
 from .discovery import FoundPlugin, PluginLoadFailure, discover
 from .loading import LoadedPlugin, Loader
 from .reference import Reference
@@ -32,6 +32,7 @@ FIRST_PARTY = {
 
 OURS = {"paigeant-core", *(f"paigeant-{extra}" for extra in FIRST_PARTY.values())}
 """Our own distributions."""
+STORES = "; state stores are redis://HOST:6379, nats://HOST:4222, and sqlite for one machine"
 
 UNKNOWN_KIND = "unknown"
 
@@ -103,7 +104,8 @@ class Catalogue:
         descriptor = loaded.descriptor(kind)
         if descriptor is None:
             has = ", ".join(sorted(other.kind for other in loaded.descriptors))
-            raise PluginNotFound(f"plugin {name!r} ({found.origin}) has no {kind.kind}, only: {has}")
+            instead = STORES if kind is StateStorePlugin else ""
+            raise PluginNotFound(f"plugin {name!r} ({found.origin}) has no {kind.kind}, only: {has}{instead}")
         return descriptor
 
     def select_scheme(self, kind: type[D], scheme: str) -> D:
@@ -200,8 +202,11 @@ class Catalogue:
         message = f"{subject}; installed: {', '.join(of_kind) or 'none'}"
         if not self._autoload:
             message += " (PAIGEANT_DISABLE_PLUGIN_AUTOLOAD is set: only plugins that are named were looked at)"
-        if name in FIRST_PARTY:
-            extra = FIRST_PARTY[name]
+        extra = FIRST_PARTY.get(name)
+        if extra in self.names():
+            if self._may_load(extra):
+                self.select(kind, extra)  # raises: it is blocked, broken or in conflict, or has nothing of that kind
+        elif extra is not None:
             message += f'. {extra!r} is a first-party transport that is not installed: pip install "paigeant[{extra}]"'
         elif near := difflib.get_close_matches(name, of_kind, n=1):
             message += f". Did you mean {near[0]!r}?"
