@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from brokers.rabbit import LEASE, bare_channel, is_empty, one, patiently, publication, received, settings
 from paigeant.abc import Delivery
-from paigeant.errors import ConfigurationError, MessageTooLarge, OutcomeUnknown
+from paigeant.errors import BackendClosed, ConfigurationError, MessageTooLarge, OutcomeUnknown
 from paigeant.model.message import Message, Publication
 from paigeant_rabbitmq import frames, lane, publisher
 from paigeant_rabbitmq.acks import Acks
@@ -397,3 +397,34 @@ async def test_a_broker_that_is_too_old_is_refused(
         await transport.connect()
     await transport.disconnect()
     assert not {task for task in asyncio.all_tasks() - before if not task.done()}
+
+
+async def test_a_disconnect_during_connect_leaves_nothing_open(rabbit_server: Any) -> None:
+    before = set(asyncio.all_tasks())
+    transport = RabbitMQTransport(settings(rabbit_server.url))
+    connecting = [asyncio.create_task(transport.connect()) for _ in range(2)]
+    await asyncio.sleep(0)
+    await transport.disconnect()
+    found = await asyncio.gather(*connecting, return_exceptions=True)
+    assert [type(one) for one in found] == [BackendClosed, BackendClosed]
+    with pytest.raises(BackendClosed):
+        await transport.queues("work")
+    assert not {task for task in asyncio.all_tasks() - before if not task.done()}
+    async with transport:
+        await transport.publish(publication("1"))
+
+
+async def test_a_consumer_whose_task_fails_says_so(rabbit_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with (
+        RabbitMQTransport(settings(rabbit_server.url)) as transport,
+        transport.consume(["work"], lease=LEASE) as consumer,
+    ):
+
+        async def fail(*_: object) -> None:
+            raise KeyError("a mistake")
+
+        monkeypatch.setattr(consumer, "_subscribe", fail)
+        for _ in range(2):
+            with pytest.raises(BackendClosed, match="a mistake") as caught:
+                await received(consumer)
+            assert isinstance(caught.value.__cause__, KeyError)

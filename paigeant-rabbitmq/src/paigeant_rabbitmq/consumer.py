@@ -75,6 +75,7 @@ class RabbitMQConsumer(Consumer):
                 await self._topology.keep_lease(lane.name, lease)
             await self._topology.consume_queue(lane.name, self._expires)
         self._tender = asyncio.create_task(self._tend(), name="paigeant rabbitmq consumer")
+        self._tender.add_done_callback(lambda _: self._wake())
 
     async def receive(self, limit: int) -> list[Delivery]:
         """See ``Consumer.receive``."""
@@ -279,6 +280,9 @@ class RabbitMQConsumer(Consumer):
         if self._closed:
             raise BackendClosed("the consumer was closed")
         self._outbound.check()
+        if self._tender is not None and self._tender.done():
+            exc = self._tender.exception()
+            raise BackendClosed(f"the consumer of {', '.join(self._names())} ended with an error: {exc!r}") from exc
 
 
 async def _unused(message: object) -> None:

@@ -99,12 +99,16 @@ class RabbitMQTransport(Transport):
 
     async def connect(self) -> None:
         """See ``Transport.connect``."""
-        self._connecting = self._connecting or asyncio.Lock()
-        async with self._connecting:
-            if self._session is None:
-                session = _Session(self._place, self._settings, self)
-                await session.out.open()
-                self._session = session
+        connecting = self._connecting = self._connecting or asyncio.Lock()
+        async with connecting:
+            if self._session is not None:
+                return
+            session = _Session(self._place, self._settings, self)
+            await session.out.open()
+            if self._connecting is not connecting:
+                await see_through(session.close())
+                raise BackendClosed("the RabbitMQ transport was disconnected while it was connecting")
+            self._session = session
 
     async def disconnect(self) -> None:
         """See ``Transport.disconnect``; what consumers still hold is free at once."""
