@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -73,6 +74,22 @@ async def test_a_broker_that_comes_back_has_lost_nothing(server: RabbitServer, h
                     await delivery.settle()
         stored = {message.id for message in await transport.peek("next", 1000)}
         assert stored - {"never"} == names
+
+
+@pytest.mark.parametrize("level", [logging.WARNING, logging.DEBUG])
+async def test_a_lost_connection_is_logged_without_tracebacks_of_the_library(
+    server: RabbitServer, proxy: Proxy, caplog: pytest.LogCaptureFixture, level: int
+) -> None:
+    def told() -> list[logging.LogRecord]:
+        return [one for one in caplog.records if "reader exited" in one.getMessage() and one.levelno == logging.WARNING]
+
+    with caplog.at_level(level, "aiormq.connection"):
+        async with RabbitMQTransport(settings(through(proxy))):
+            proxy.refuse()
+            await until(lambda: asyncio.sleep(0, bool(told())))
+            proxy.heal()
+    assert [record.exc_info is not None for record in told()] == [level == logging.DEBUG] * len(told())
+    assert level == logging.DEBUG or "onnection" in told()[0].getMessage().partition(": ")[2]
 
 
 async def test_an_idle_consumer_outlives_a_restart(server: RabbitServer) -> None:
@@ -291,10 +308,14 @@ async def test_tls(tmp_path: Path) -> None:
                 await (await one(consumer)).settle(publication("2", "next"))
             found = {finding.subject: finding for finding in await transport.diagnose()}
             assert found["heartbeat"].severity is Severity.NOTE
+            assert "certificate" not in found
             assert not PULSE.watched  # the state of TLS belongs to the loop
         with pytest.raises(ConfigurationError, match="PAIGEANT_RABBITMQ_TLS_CA"):
             await RabbitMQTransport(settings(url)).connect()
-        with pytest.raises((ConfigurationError, BackendUnavailable), match=f":{server.port}"):
+        async with RabbitMQTransport(settings(url, tls_verify=False)) as transport:
+            found = {finding.subject: finding for finding in await transport.diagnose()}
+            assert found["certificate"].severity is Severity.WARNING
+        with pytest.raises(BackendUnavailable, match=rf":{server.port} .*does the server speak TLS\? Then amqps://"):
             await RabbitMQTransport(settings(url.replace("amqps", "amqp"), connect_timeout=2)).connect()
 
 

@@ -19,12 +19,6 @@ from .link import Link
 from .settings import RabbitMQSettings
 from .tasks import cancel
 
-PAIRING = (
-    "RabbitMQ keeps no state of workflows. Without a state store, steps run at least once, and forks, waits, cancel "
-    "and ctx.step are refused"
-)
-PAIR = "PAIGEANT_STATE_STORE=redis://..., nats://..., or sqlite on one machine"
-
 TIMEOUTS, SMALLER = (3, 12), (4, 0)
 """Versions: with a consumer timeout per queue; with messages of at most 16 MiB."""
 _SMALL = 16 * 1024 * 1024
@@ -42,12 +36,12 @@ async def diagnose(line: Line, publishing: Link, settings: RabbitMQSettings) -> 
         _queue_type(settings),
         _consumer_timeout(version, settings),
         _heartbeat(settings, tls=publishing.place.tls),
+        *_certificate(settings, tls=publishing.place.tls),
         _alarm(publishing),
         _max_message(version, settings),
         Finding(
             NOTE, "replicas", "AMQP does not tell how many replicas a queue has", "rabbitmq-queues quorum_status NAME"
         ),
-        Finding(NOTE, "state store", PAIRING, PAIR),
         *rights,
     ]
 
@@ -72,11 +66,12 @@ def _queue_type(settings: RabbitMQSettings) -> Finding:
 def _consumer_timeout(version: tuple[int, ...], settings: RabbitMQSettings) -> Finding:
     if version and version < TIMEOUTS:
         return Finding(
-            WARNING,
+            NOTE,  # a transport is not told whether there is a store; that there is none is a warning of its own
             "consumer timeout",
-            "this version ignores that of a queue: what is not settled after consumer_timeout of the broker (30 "
-            "minutes by default) is given to another worker, too; a state store makes that harmless",
-            "set consumer_timeout in rabbitmq.conf above the longest activity, or upgrade to 3.12 or newer",
+            "this version ignores that of a queue: without a state store, what is not settled after consumer_timeout "
+            "of the broker (30 minutes by default) is given to another worker, too",
+            "use a state store, set consumer_timeout in rabbitmq.conf above the longest activity, or upgrade to 3.12 "
+            "or newer",
         )
     return Finding(OK, "consumer timeout", f"queues are declared with {settings.consumer_timeout:g} s")
 
@@ -91,6 +86,13 @@ def _heartbeat(settings: RabbitMQSettings, *, tls: bool) -> Finding:
             "run blocking steps in threads, or raise PAIGEANT_RABBITMQ_HEARTBEAT",
         )
     return Finding(OK, "heartbeat", f"{seconds} s; sent from a thread while the event loop is busy")
+
+
+def _certificate(settings: RabbitMQSettings, *, tls: bool) -> list[Finding]:
+    if not tls or settings.tls_verify:
+        return []
+    text = "PAIGEANT_RABBITMQ_TLS_VERIFY is false: whoever answers is taken for the broker, and reads the password"
+    return [Finding(WARNING, "certificate", text, "name its authority in PAIGEANT_RABBITMQ_TLS_CA, and verify")]
 
 
 def _alarm(publishing: Link) -> Finding:

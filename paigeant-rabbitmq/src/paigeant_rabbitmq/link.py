@@ -14,7 +14,7 @@ from yarl import URL
 
 from paigeant.errors import BackendClosed, BackendUnavailable, ConfigurationError, PaigeantError
 
-from . import errors
+from . import errors, library_log
 from .line import Line
 from .settings import Address, Place, RabbitMQSettings
 from .tasks import apart, cancel
@@ -67,6 +67,7 @@ class Link:
         :raises BackendUnavailable: no host is reached.
         :raises ConfigurationError: the settings are wrong.
         """
+        library_log.shorten()
         line = await apart(self._connect(), Line.close)
         self._keeper = asyncio.create_task(self._keep(line), name=f"paigeant rabbitmq {self._name}")
 

@@ -151,8 +151,8 @@ class Lifecycle(TransportCases):
             await receiver.silence(
                 "T06", "a message of another namespace", "put the namespace into every queue name or key"
             )
-        found = await listed(second) or {}
-        busy = "work" in found and found["work"].ready > 0
+        queues = await listed(second) or {}
+        busy = "work" in queues and queues["work"].ready > 0
         check(not busy, "T06", "queues() lists another namespace", "filter by namespace")
         purged = await second.purge("work")
         check(purged == 0, "T06", f"purge deleted {purged} messages of another namespace", "filter by namespace")
