@@ -12,7 +12,7 @@ from paigeant import ActivitySpec, PermanentFault, RetryPolicy, WorkflowClient, 
 from paigeant.model.events import WorkflowEnded
 from paigeant.testing import VirtualClock
 
-from ..support import NO_RETRY, STORED, Bed, Recorder, until
+from ..support import MODES, NO_RETRY, STORED, Bed, Mode, Recorder, until
 
 EXPIRES = 60.0
 LATE = EXPIRES + 310.0
@@ -110,3 +110,37 @@ async def test_the_index_forgets_a_parked_workflow_that_nobody_sweeps(bed: Bed, 
             await until(lambda: stands(client, workflow, "parked"))
         await clock.advance(LATE)
     assert await bed.state.scan("parked/") == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_step_that_takes_longer_than_its_workflow_has_ends_it(
+    mode: Mode, tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing may be recorded any more; the message is dealt with all the same."""
+    if mode == "none":
+        monkeypatch.setenv("PAIGEANT_STATE_STORE", "none")
+
+    @activity("slow")
+    async def slow() -> int:
+        await clock.advance(LATE)
+        return 1
+
+    recorder = Recorder()
+    async with (
+        Bed("inmemory", mode, tmp_path, clock=clock) as bed,
+        bed.worker(slow, clock=clock, lease=10 * LATE, observers=[recorder]),
+        bed.dispatcher(clock=clock) as dispatcher,
+        bed.client(clock=clock) as client,
+    ):
+        workflow = await dispatcher.dispatch_workflow([ActivitySpec("slow")], expires=EXPIRES)
+        assert (await client.outcome(workflow)).status == "expired"
+
+        async def settled() -> bool:
+            stats = (await bed.transport.queues("slow"))["slow"]
+            return (stats.ready, stats.in_flight, stats.delayed) == (0, 0, 0)
+
+        await until(settled)
+    ends = recorder.of(WorkflowEnded)
+    assert {event.status for event in ends} == {"expired"}
+    assert len({event.id for event in ends}) == 1, "whoever saw it first"
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

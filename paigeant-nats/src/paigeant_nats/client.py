@@ -10,13 +10,14 @@ message would keep every reader deaf for ever.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 
 
-class TlsTransport(TcpTransport):
+class _TlsTransport(TcpTransport):
     """Sockets of nats-py, which does not tell asyncio that its streams go over TLS: that warned at the end of each."""
 
     def __bool__(self) -> bool:
@@ -34,7 +35,7 @@ class HardenedClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
-        self._transport = TlsTransport()  # type: ignore[no-untyped-call]
+        self._transport = cast("Callable[[], Any]", _TlsTransport)()
         self.ended = asyncio.Event()
         """Set when it is closed, for whatever reason."""
 

@@ -126,7 +126,7 @@ async def _rights(line: Line, publishing: Link, settings: RabbitMQSettings) -> l
         await _right(line, settings, "read", lambda c: c.queue_purge(probe)),
     ]
     # Never on the line that receives: a publication may block it.
-    publications = {
+    publications: dict[str, _Attempt] = {
         "write": lambda c: c.basic_publish(b"", exchange=probe, routing_key=probe),
         "write amq.default": lambda c: c.basic_publish(b"", routing_key=probe),
     }

@@ -8,6 +8,7 @@ import random
 from typing import TYPE_CHECKING
 
 from ..errors import (
+    Expired,
     LeaseLost,
     MessageTooLarge,
     PaigeantError,
@@ -103,11 +104,18 @@ class HopRunner:
             raise LeaseLost(f"hop {claim.seq} of workflow {claim.correlation_id!r} is not ours any more")
         self._throttle.note(claim.next.step.act, ok=isinstance(result, Succeeded))
         try:
+            await self._conclude(claim, execution, result, started)
+        except Expired:
+            await self._telling.ended(claim.correlation_id, claim.keys, claim.seq, "expired")
+            await self._protocol.lapse(claim)
+        return None
+
+    async def _conclude(self, claim: Claim, execution: Execution, result: Succeeded | Failed, started: float) -> None:
+        try:
             await self._take_effect(claim, execution, result, started)
         except (RevisionNotAuthorized, MessageTooLarge, SerializationError) as exc:
             # What the activity asked for cannot be: that is its fault, and no attempt can mend it.
             await self._refuse(claim, execution, execution.refuse(result, exc), started)
-        return None
 
     async def _take_effect(
         self, claim: Claim, execution: Execution, result: Succeeded | Failed, started: float

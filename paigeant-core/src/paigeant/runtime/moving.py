@@ -120,13 +120,18 @@ async def end_expired(
     :param final: its last envelope; empty if only the broker holds that.
     :raises RevisionConflict: the cursor has changed; nothing was done.
     """
-    ttl = lifetime(env, cursor.exp) + env.settings.workflow_ttl
-    mark = nonce()
-    move = env.rules.end(cursor, seq=cursor.seq, outcome="expired", nonce=mark, ttl=ttl)
-    writes = (Write(keys.result(mark), final, ttl=ttl),) if final else ()
+    move, writes = expiry(env, keys, cursor, final)
     await make_move(env, store, keys, move, revision, writes)
     if cursor.parked:
         await store.delete(keys.parked)
+
+
+def expiry(env: Environment, keys: BranchKeys, cursor: Cursor, final: bytes) -> tuple[Move, tuple[Write, ...]]:
+    """The move that ends a workflow as expired, and what is written with it."""
+    ttl = lifetime(env, cursor.exp) + env.settings.workflow_ttl
+    mark = nonce()
+    move = env.rules.end(cursor, seq=cursor.seq, outcome="expired", nonce=mark, ttl=ttl)
+    return move, (Write(keys.result(mark), final, ttl=ttl),) if final else ()
 
 
 async def workflow_of(env: Environment, cursor: Cursor) -> str:

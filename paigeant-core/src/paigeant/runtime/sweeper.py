@@ -8,7 +8,7 @@ import random
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..errors import BackendError, MessageTooLarge, RevisionConflict
+from ..errors import BackendError, MessageTooLarge, RevisionConflict, SignerUnavailable
 from ..model.events import WorkflowEnded
 from ..model.store import KEEP, Entry
 from ..state.cursor import Cursor, State
@@ -73,7 +73,7 @@ class Sweeper:
             return await self._act(keys, entry, Cursor.decode(entry.value))
         except RevisionConflict:
             return False
-        except BackendError as exc:
+        except (BackendError, SignerUnavailable) as exc:
             log.warning("cursor %s cannot be looked after: %s", keys.cursor, exc)
         except Exception:
             log.exception("cursor %s cannot be looked after", keys.cursor)
@@ -83,7 +83,7 @@ class Sweeper:
 
     async def _act(self, keys: BranchKeys, entry: Entry, cursor: Cursor) -> bool:
         now, rules = self._env.now(), self._env.rules
-        if cursor.state is not State.ENDED and now >= cursor.exp:
+        if cursor.state is not State.ENDED and 0 < cursor.exp <= now:
             await self._expire(keys, entry, cursor)
             return True
         if cursor.state is State.RUNNING:

@@ -73,6 +73,10 @@ class HopProtocol(ABC):
         """Give the hop back unharmed: shutting down."""
 
     @abstractmethod
+    async def lapse(self, claim: Claim) -> None:
+        """The workflow has expired while its hop ran: end it, nothing may be recorded any more."""
+
+    @abstractmethod
     async def expire(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> bool | None:
         """End an expired workflow, if it is known and unfinished.
 

@@ -13,7 +13,7 @@ from ...state.decision import Action, decide
 from ...state.transitions import Move
 from ..claim import Claim, nonce
 from ..lifetime import lifetime
-from ..moving import end_expired, parked_note
+from ..moving import end_expired, expiry, parked_note
 from ..patience import patiently
 from .base import Commit, HopProtocol
 
@@ -115,6 +115,10 @@ class StoredProtocol(HopProtocol):
         move = self._rules.park(claim.cursor, reason=reason, body=body(claim.opened))
         note = parked_note(self._env, claim.keys, move.cursor, claim.correlation_id)
         await self._make(claim, move, (note,))
+
+    async def lapse(self, claim: Claim) -> None:
+        move, writes = expiry(self._env, claim.keys, claim.cursor, body(claim.opened))
+        await self._make(claim, move, writes)
 
     async def expire(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> bool | None:
         entry = await self._store.get(keys.cursor)

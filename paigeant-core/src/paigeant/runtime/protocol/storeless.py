@@ -73,6 +73,10 @@ class StorelessProtocol(HopProtocol):
     async def release(self, claim: Claim) -> None:
         await self._settle(claim.delivery, await self._again(claim, claim.cursor.attempt, 0.0))
 
+    async def lapse(self, claim: Claim) -> None:
+        if not await self.expire(claim.delivery, claim.opened, claim.keys):
+            await self.park(claim, Expired.__name__)
+
     async def expire(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> bool:
         origin = opened.slip.origin
         if origin.reply_to is None:
