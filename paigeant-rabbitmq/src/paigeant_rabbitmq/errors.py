@@ -52,13 +52,11 @@ def connecting(exc: BaseException, where: str, goodbye: tuple[int, str] | None =
         return ConfigurationError(f"RabbitMQ at {where}: {wrong}")
     if goodbye is not None:
         return BackendUnavailable(f"RabbitMQ at {where} closed the connection: {goodbye[1]}; see the log of the broker")
-    hint = ""
-    if isinstance(exc, amqp.AMQPConnectionError):  # it was reached, and hung up
-        hint = " Or does the server speak TLS? Then amqps://"
     what = "no answer" if isinstance(exc, asyncio.TimeoutError) else _text(exc)
-    return BackendUnavailable(
-        f"RabbitMQ at {where} is not reached ({what}); is it running, and is {_SETTING} right?{hint}"
-    )
+    asked = f"is it running, and is {_SETTING} right?"
+    if isinstance(exc, amqp.AMQPConnectionError):  # it was reached, and hung up
+        asked += " Or does the server speak TLS? Then amqps://"
+    return BackendUnavailable(f"RabbitMQ at {where} is not reached ({what}); {asked}")
 
 
 def _wrong_setting(exc: BaseException, goodbye: tuple[int, str] | None) -> str:
