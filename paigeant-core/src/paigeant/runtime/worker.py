@@ -180,16 +180,12 @@ class Worker:
     async def _consume(self, env: Environment, runner: HopRunner, slots: int, lease: float) -> None:
         assert self._stop is not None
         hops: set[asyncio.Task[None]] = set()
-        async with _sweeping(env):
+        async with _sweeping(env), self.transport.consume(self.queues, lease=lease) as consumer:
+            self._ready.set()
             try:
-                async with self.transport.consume(self.queues, lease=lease) as consumer:
-                    self._ready.set()
-                    try:
-                        await self._receive(consumer, runner, slots, hops)
-                    finally:
-                        await self._drain(hops, self._grace if self._grace is not None else env.settings.grace)
+                await self._receive(consumer, runner, slots, hops)
             finally:
-                await _cancel(hops)
+                await self._drain(hops, self._grace if self._grace is not None else env.settings.grace)
 
     async def _receive(self, consumer: Consumer, runner: HopRunner, slots: int, hops: set[asyncio.Task[None]]) -> None:
         """Receive into free slots until told to stop."""
@@ -230,10 +226,12 @@ class Worker:
 
     async def _drain(self, hops: set[asyncio.Task[None]], grace: float) -> None:
         """Let running activities finish; what is not done by then is given back unharmed."""
-        if hops and not self._at_once:
-            log.info("worker %s stops; %d running activities have %g s to finish", self.name, len(hops), grace)
-            await asyncio.wait(tuple(hops), timeout=grace)
-        await _cancel(hops)
+        try:
+            if hops and not self._at_once:
+                log.info("worker %s stops; %d running activities have %g s to finish", self.name, len(hops), grace)
+                await asyncio.wait(tuple(hops), timeout=grace)
+        finally:  # a second signal, too: once the consumer is closed nothing can be given back by its hop
+            await _cancel(hops)
 
 
 def _by_name(activities: Iterable[Activity[..., Any]]) -> dict[str, Activity[..., Any]]:
