@@ -56,7 +56,7 @@ layers: $(READY)
 
 tests: $(READY)
 	@echo "== tests, documentation examples, wheels in clean environments"
-	@$(BIN)/pytest tests -n 3 --dist loadgroup
+	@$(BIN)/pytest tests -n 4 --dist loadgroup
 
 site: $(READY)
 	@echo "== documentation site"
