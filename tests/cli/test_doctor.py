@@ -140,6 +140,7 @@ def test_sqlite_is_well(cli: InProcess) -> None:
 
 def test_the_form_of_a_url_is_shown_whole(cli: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     """What hides passwords must not take it for a URL with one."""
+    pytest.importorskip("paigeant_redis")
     monkeypatch.setenv("PAIGEANT_REDIS_URL", "redis://h:x")
     done = cli("doctor", "--transport", "redis", "--json")
     _, message, remedy = finding(done, "transport redis")

@@ -27,10 +27,11 @@ def plugins(as_json: Json = False) -> None:
     return show_table(("kind", "name", "distribution", "version", "status", ""), rows)
 
 
-def _checked(names: list[str] | None) -> list[str] | None:
+def _checked(names: list[str] | None) -> list[str]:
+    """A list, always: with old versions of typer nothing else can be passed on."""
     for name in names or ():
         check_name(name.removesuffix(DEAD), "queue")
-    return names
+    return names or []
 
 
 def queues(
