@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from paigeant import ActivityContext, ActivitySpec, activity
+from paigeant import Activity, ActivityContext, ActivitySpec, activity
 from paigeant.errors import BackendUnavailable
 from paigeant.state.cursor import Cursor, State
 from paigeant.state.ids import BranchKeys
@@ -23,6 +23,17 @@ async def fine(ctx: ActivityContext) -> int:
 
 
 SLIP = [ActivitySpec("fine")]
+
+
+def _endless(running: asyncio.Event) -> Activity[..., Any]:
+    """An activity that tells that it runs, and goes on until it is cancelled."""
+
+    @activity
+    async def slow() -> None:
+        running.set()
+        await asyncio.Event().wait()
+
+    return slow
 
 
 async def test_stopping_lets_activities_finish_within_the_grace_period(
@@ -112,10 +123,7 @@ async def test_a_stop_between_claim_and_start_gives_the_hop_back(
 async def test_a_second_stop_does_not_wait_for_the_grace_period(bed: Bed) -> None:
     running = asyncio.Event()
 
-    @activity
-    async def slow() -> None:
-        running.set()
-        await asyncio.Event().wait()
+    slow = _endless(running)
 
     await bed.dispatch([ActivitySpec("slow")])
     worker = bed.worker(slow, grace=3600.0)
@@ -134,10 +142,7 @@ async def test_a_second_stop_within_the_grace_period_warns_of_nothing(
 ) -> None:
     running = asyncio.Event()
 
-    @activity
-    async def slow() -> None:
-        running.set()
-        await asyncio.Event().wait()
+    slow = _endless(running)
 
     caplog.set_level("INFO", logger="paigeant.worker")
     await bed.dispatch([ActivitySpec("slow")])
@@ -212,10 +217,7 @@ async def test_stopping_while_the_backend_is_down_does_not_hang(
 ) -> None:
     running = asyncio.Event()
 
-    @activity
-    async def slow() -> None:
-        running.set()
-        await asyncio.Event().wait()
+    slow = _endless(running)
 
     async def down(*_: Any, **__: Any) -> None:
         raise BackendUnavailable("gone")

@@ -118,6 +118,8 @@ async def _dispatch(request: _Request, name: str | None, namespace: str | None) 
             say(f"dispatched workflow {wf}")
             return await _dispatched(request, transport, left)
     except TimeoutError:
+        if not limit.expired():  # somebody else's
+            raise
         raise ResultTimeout(
             f"the transport did not take workflow {wf!r} within {request.timeout:g} s, as far as is known; repeat the "
             f"command with --id {wf}: the same content again is the same workflow"
