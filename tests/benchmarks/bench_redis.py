@@ -129,7 +129,8 @@ async def run(server: RedisServer, count: int) -> None:
 
 def main() -> None:
     logging.basicConfig(level="WARNING")
-    with tempfile.TemporaryDirectory() as directory, RedisServer(Path(directory)) as server:
+    usual = {"appendfsync": "everysec"}  # as most servers run
+    with tempfile.TemporaryDirectory() as directory, RedisServer(Path(directory), config=usual) as server:
         asyncio.run(run(server, int(sys.argv[1]) if len(sys.argv) > 1 else 20_000))
 
 

@@ -21,7 +21,10 @@ PROBING = 1.0
 
 
 class RedisServer(Server):
-    """Redis or Valkey. ``config`` holds directives of ``redis.conf``; appends are fsynced every second by default.
+    """Redis or Valkey. ``config`` holds directives of ``redis.conf``; every write is fsynced by default.
+
+    With ``everysec`` a killed server may lose what it acknowledged: while the disk is busy with the last fsync, Redis
+    holds its writes back in its own memory for up to two seconds (``flushAppendOnlyFile`` in its ``aof.c``).
 
     With TLS it is Redis 7.0 out of Debian's packages, for those on PyPI are built without: ``external_service``.
     """
@@ -42,7 +45,7 @@ class RedisServer(Server):
             "bind": self.host,
             "dir": self.data,
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            "appendfsync": "always",
             "save": '""',
             "daemonize": "no",
             **self.config,

@@ -87,7 +87,7 @@ def _mode(server: Server, info: dict[str, str]) -> Finding | None:
 
 def _durability(info: dict[str, str]) -> Iterator[Finding]:
     if info.get("aof_enabled") == "1":
-        yield Finding(Severity.OK, "appendonly", "every write is logged: a killed server loses nothing")
+        yield Finding(Severity.OK, "appendonly", "every write is logged")
     else:
         yield Finding(
             Severity.PROBLEM,
@@ -104,9 +104,11 @@ def _fsync(info: dict[str, str], policy: str | None) -> Finding | None:
         return None
     match policy:
         case "always":
-            return Finding(Severity.OK, "appendfsync", "always: what was acknowledged survives a loss of power")
+            return Finding(
+                Severity.OK, "appendfsync", "always: what was acknowledged survives a kill and a loss of power"
+            )
         case "everysec":
-            text = "everysec: a loss of power, and only that, may cost the last second"
+            text = "everysec: a loss of power, or a kill while the disk is slow, may cost the last two seconds"
             return Finding(Severity.NOTE, "appendfsync", text, "CONFIG SET appendfsync always (slower)")
         case None:
             return Finding(Severity.NOTE, "appendfsync", "this user may not read it", "ACL SETUSER <name> +config|get")
