@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from paigeant.envelope import CONTENT_TYPE, Codecs, Opened, Security, body, open_envelope, seal_hop, seal_origin
+from paigeant.envelope import CONTENT_TYPE, Codecs, Opened, Security, open_envelope, seal_hop, seal_origin
 from paigeant.model.message import Message
 from paigeant.routing import ActivitySpec, Commit, RetryPolicy, Succeeded, advance, build_steps
 
@@ -71,7 +71,7 @@ class Bench:
         )
         self.spent["dispatch"] += time.process_time_ns() - started
         for _ in steps:
-            sealed = await self.hop(Message("m", body(sealed), {"content-type": CONTENT_TYPE}), reader())
+            sealed = await self.hop(Message("m", sealed.body, {"content-type": CONTENT_TYPE}), reader())
 
     async def hop(self, message: Message, reader: Security) -> Opened:
         started = time.process_time_ns()
@@ -82,7 +82,7 @@ class Bench:
         assert isinstance(decided, Commit)
         resumed = time.process_time_ns()
         sealed = await seal_hop(opened, decided.draft, {ref.h: data}, self.security, now=NOW)
-        body(sealed)
+        sealed.body
         self.spent["open"] += between - started
         self.spent["seal"] += time.process_time_ns() - resumed
         return sealed

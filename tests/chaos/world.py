@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 from paigeant.abc import Consumer, Delivery
 from paigeant.builtin.inmemory.store import InMemoryStore
 from paigeant.builtin.inmemory.transport import InMemoryTransport
-from paigeant.envelope import CONTENT_TYPE, Opened, body
+from paigeant.envelope import CONTENT_TYPE, Opened
 from paigeant.errors import BackendError, BackendUnavailable, ForkDetected, OutcomeUnknown, RevisionConflict
 from paigeant.model.message import Message, Publication
 from paigeant.model.store import ABSENT, KEEP, Entry
@@ -99,7 +99,7 @@ class World:
         for _ in QUEUES:
             chain.append(await done(chain[-1], security))
         self.chain = chain
-        self.bodies = {body(opened): opened for opened in chain}
+        self.bodies = {opened.body: opened for opened in chain}
         self.keys = BranchKeys.of("w-1")
         name = secrets.token_hex(4)
         self.transport = InMemoryTransport(f"inmemory://{name}", clock=self.clock)
@@ -173,7 +173,7 @@ class World:
     async def dispatch(self) -> None:
         first = self.chain[0]
         move = self.env.rules.start(
-            head=first.head, queue="a", body=body(first), content="c", exp=EXPIRES, now=self.env.now()
+            head=first.head, queue="a", body=first.body, content="c", exp=EXPIRES, now=self.env.now()
         )
         try:
             await make_move(self.env, self.store, self.keys, move, ABSENT)
@@ -248,7 +248,7 @@ class World:
     async def copy_message(self, seq: int) -> None:
         """Somebody sends an old, or the present, message again, by hand."""
         opened: Opened = self.chain[seq]
-        copy = Message(secrets.token_hex(4), body(opened), {"content-type": CONTENT_TYPE})
+        copy = Message(secrets.token_hex(4), opened.body, {"content-type": CONTENT_TYPE})
         await self.trouble_free_publish(Publication(QUEUES[seq], copy))
 
     async def trouble_free_publish(self, publication: Publication) -> None:

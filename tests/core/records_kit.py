@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from paigeant.envelope import CONTENT_TYPE, Codecs, Opened, Security, body, open_envelope, seal_hop, seal_origin, sha
+from paigeant.envelope import CONTENT_TYPE, Codecs, Opened, Security, open_envelope, seal_hop, seal_origin, sha
 from paigeant.envelope.opening import carried
 from paigeant.model.message import Message
 from paigeant.model.records import Hop, Item, Origin, RevisionGrant, Step, ValueRef
@@ -137,7 +137,7 @@ async def two_hops(security: Security) -> Opened:
 
 
 def message(sealed: Opened | bytes, content_type: str | None = CONTENT_TYPE) -> Message:
-    data = sealed if isinstance(sealed, bytes) else body(sealed)
+    data = sealed if isinstance(sealed, bytes) else sealed.body
     return Message("m", data, {} if content_type is None else {"content-type": content_type})
 
 

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from paigeant.envelope import (
     Opened,
-    body,
     content_digest,
     open_envelope,
     seal_hop,
@@ -90,10 +89,10 @@ async def test_heads_and_tips() -> None:
 async def test_earlier_records_are_copied_byte_for_byte() -> None:
     before = await two_hops(signed())
     after = await done(await reopened(before, signed()), signed())
-    old = json.loads(body(before))
-    new = json.loads(body(after))
+    old = json.loads(before.body)
+    new = json.loads(after.body)
     assert (new["origin"], new["chain"][:2]) == (old["origin"], old["chain"])
-    assert body(before).decode().split(',"blobs"')[0][:-1] in body(after).decode()
+    assert before.body.decode().split(',"blobs"')[0][:-1] in after.body.decode()
 
 
 async def test_a_hop_is_never_older_than_the_one_before() -> None:
@@ -130,7 +129,7 @@ async def test_revisions_are_sealed_within_the_grant() -> None:
 
 
 def with_blobs(change: Callable[[dict[str, Any]], dict[str, Any]], sealed: Opened) -> bytes:
-    frame = json.loads(body(sealed))
+    frame = json.loads(sealed.body)
     return json.dumps({**frame, "blobs": change(frame["blobs"])}).encode()
 
 
@@ -205,7 +204,7 @@ async def test_a_wrong_new_value_is_not_sealed() -> None:
 async def test_only_one_content_type(kind: str | None) -> None:
     sealed = await dispatched(signed())
     with pytest.raises(UnsupportedContentType):
-        await open_envelope(message(body(sealed), kind), signed(), now=NOW, limit=LIMIT)
+        await open_envelope(message(sealed, kind), signed(), now=NOW, limit=LIMIT)
 
 
 async def test_expiry_has_a_skew_and_can_be_left_to_the_caller() -> None:

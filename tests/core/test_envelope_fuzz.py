@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paigeant.envelope import Opened, b64url, body, open_envelope, unb64url
+from paigeant.envelope import Opened, b64url, open_envelope, unb64url
 from paigeant.errors import SecurityError
 
 from .records_kit import LIMIT, NOW, Key, dispatched, done, finished, forgetful, message, signed
@@ -26,7 +26,7 @@ def genuine() -> tuple[Opened, bytes]:
         return await done(await done(sealed, SECURITY), SECURITY, {"k": "v"})
 
     sealed = asyncio.run(make())
-    return sealed, body(sealed)
+    return sealed, sealed.body
 
 
 def opened_or_refused(data: bytes) -> None:

@@ -12,7 +12,7 @@ from jwcrypto import jwk as crypto_jwk
 from jwcrypto import jws as crypto_jws
 from msgspec.json import encode
 
-from paigeant.envelope import Opened, Record, Security, Signature, b64url, body, unb64url
+from paigeant.envelope import Opened, Record, Security, Signature, b64url, unb64url
 from paigeant.errors import BadSignature
 
 from .records_kit import Key, dispatched, done, reopened, signed
@@ -22,7 +22,7 @@ SECURITY = signed(*KEYS.values())
 
 
 async def records_as_json() -> list[dict[str, Any]]:
-    frame = json.loads(body(await done(await dispatched(SECURITY), SECURITY)))
+    frame = json.loads((await done(await dispatched(SECURITY), SECURITY)).body)
     return [frame["origin"], *frame["chain"]]
 
 
@@ -78,7 +78,7 @@ def by_jwcrypto(payload: bytes, kind: str) -> dict[str, Any]:
 
 def theirs(sealed: Opened, security: Security, make: Any) -> bytes:
     """The envelope with its last record signed by another library."""
-    frame = json.loads(body(sealed))
+    frame = json.loads(sealed.body)
     kind, last = ("hop", frame["chain"][-1]) if frame["chain"] else ("origin", frame["origin"])
     last.update(make(unb64url(last["payload"]), kind))
     return json.dumps(frame).encode()

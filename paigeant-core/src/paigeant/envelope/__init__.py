@@ -17,7 +17,7 @@ from .frame import (
     read_envelope,
 )
 from .opening import open_envelope
-from .sealing import body, content_digest, seal_hop, seal_origin
+from .sealing import content_digest, seal_hop, seal_origin
 from .security import Security
 from .values import Codecs
 
@@ -36,7 +36,6 @@ __all__ = [
     "Security",
     "Signature",
     "b64url",
-    "body",
     "content_digest",
     "open_envelope",
     "read_claims",

@@ -30,6 +30,11 @@ class Opened(Struct, frozen=True):
     hops: tuple[Hop, ...]
 
     @property
+    def body(self) -> bytes:
+        """The bytes of the message."""
+        return self.envelope.body
+
+    @property
     def tip(self) -> str:
         """Digest of the last record, signatures included: ``prev`` of the next one."""
         return self.envelope.records[-1].digest

@@ -16,6 +16,8 @@ from .strict_json import loads, reason
 
 CONTENT_TYPE = "application/vnd.paigeant.envelope+json"
 CONTENT_TYPE_HEADER = "content-type"
+HEADERS: Mapping[str, str] = {CONTENT_TYPE_HEADER: CONTENT_TYPE}
+"""Of every message that holds an envelope."""
 ATTEMPT_HEADER = "paigeant-attempt"
 GEN_HEADER = "paigeant-gen"
 NOT_BEFORE_HEADER = "paigeant-not-before"

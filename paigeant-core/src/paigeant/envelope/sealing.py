@@ -115,11 +115,6 @@ def _is_plain(draft: HopDraft) -> bool:
     return draft.st == "ok" and draft.vars is None and draft.usage is None and draft.rev is None
 
 
-def body(sealed: Opened) -> bytes:
-    """The bytes of the message."""
-    return sealed.envelope.body
-
-
 def content_digest(origin: Origin) -> str:
     """What makes two dispatches the same: the origin without its times, policy and signers.
 

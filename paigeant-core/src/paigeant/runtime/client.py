@@ -10,7 +10,6 @@ from functools import partial
 
 from ..abc import StateStore
 from ..durations import seconds
-from ..envelope.frame import CONTENT_TYPE
 from ..envelope.opening import Opened
 from ..errors import (
     BackendError,
@@ -24,7 +23,6 @@ from ..errors import (
     WorkflowNotFound,
 )
 from ..model.events import WorkflowResumed
-from ..model.message import Message
 from ..model.names import check_correlation_id
 from ..model.store import Entry
 from ..routing import Status
@@ -214,7 +212,7 @@ class WorkflowClient(Face):
             return None, ended.outcome  # It ended in a queue that nobody serves; only the broker holds its envelope.
         if result is None:
             raise ResultExpired(f"workflow {correlation_id!r} ended as {ended.outcome}; its results were cleaned up")
-        return await env.open_final(Message("", result.value, {"content-type": CONTENT_TYPE})), ended.outcome
+        return await env.open_final(result.value), ended.outcome
 
     async def _replied(self, env: Environment, correlation_id: str) -> tuple[Opened | None, str]:
         """Without a store: the signed final envelope comes to the inbox that was named in the origin."""
@@ -270,7 +268,7 @@ async def _committed(
     envelope = result.value if result is not None else cursor.out
     known = {cursor.seq - 1: keys.history(cursor.seq - 1, cursor.head)} if cursor.head and cursor.seq else {}
     if envelope:
-        opened = await env.open_final(Message("", envelope, {"content-type": CONTENT_TYPE}))
+        opened = await env.open_final(envelope)
         known = {hop.seq: keys.history(hop.seq, opened.heads(hop.seq + 1)) for hop in opened.hops}
     return [one for key, one in entries.items() if one.seq < cursor.seq and known.get(one.seq, key) == key]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..abc import StateStore
 from ..durations import seconds
-from ..envelope.frame import CONTENT_TYPE
-from ..envelope.sealing import body, content_digest, seal_origin
+from ..envelope.frame import HEADERS
+from ..envelope.sealing import content_digest, seal_origin
 from ..errors import ConfigurationError, DuplicateWorkflow, InvalidWorkflow, MessageTooLarge, RevisionConflict
 from ..model.events import WorkflowDispatched
 from ..model.message import Message, Publication
@@ -139,15 +139,15 @@ class WorkflowDispatcher(Face):
             reply_to=Inbox.of(env).queue if env.store is None else None,
             rev=grant,
         )
-        _check_size(env, len(body(opened)), len(steps) if grant is None else grant.max, activities, variables)
+        _check_size(env, len(opened.body), len(steps) if grant is None else grant.max, activities, variables)
         return opened, keys
 
     async def _send(self, env: Environment, opened: Opened, keys: BranchKeys, outbox: Outbox) -> None:
         first = opened.slip.next
         assert first is not None
-        data = body(opened)
+        data = opened.body
         if env.store is None:
-            message = Message(keys.message_id(0, 0), data, {"content-type": CONTENT_TYPE})
+            message = Message(keys.message_id(0, 0), data, HEADERS)
             sent = Publication(first.step.q, message)
             return await env.transport.publish(sent)
         origin = opened.slip.origin
@@ -241,5 +241,5 @@ def _check_size(
     told = "" if largest is None else f"; the largest value is {largest} (about {sizes[largest]} bytes)"
     raise MessageTooLarge(
         f"the workflow may need {longest} bytes in a message, over the limit of {env.max_body}{told}. Pass a "
-        "reference, configure a state store, or raise PAIGEANT_MAX_MESSAGE_BYTES"
+        f"reference, configure a state store, or {env.raising}"
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias, cast
 
 from ..abc import Clock, Observer, StateStore, SystemClock, Transport
+from ..envelope.frame import HEADERS
 from ..envelope.opening import Opened, open_envelope
 from ..envelope.values import Codecs
 from ..errors import BackendError, ConfigurationError
@@ -58,11 +59,15 @@ class Environment:
     rules: Rules = field(init=False)
     max_body: int = field(init=False)
     """Largest envelope in bytes."""
+    raising: str = field(init=False)
+    """How that is raised, for messages."""
 
     def __post_init__(self) -> None:
         able = self.transport.capabilities
         longest, largest = able.max_delay, self.settings.max_message_bytes
         self.max_body = min(largest, able.max_message or largest)
+        own = f"raise the limit of {type(self.transport).__name__}, which is lower than PAIGEANT_MAX_MESSAGE_BYTES"
+        self.raising = own if self.max_body < largest else "raise PAIGEANT_MAX_MESSAGE_BYTES"
         broker_delay = BROKER_DELAY if longest is None else min(BROKER_DELAY, longest)
         self.rules = Rules(separate=self.mode == "separate", broker_delay=broker_delay)
 
@@ -87,12 +92,13 @@ class Environment:
             if self._offset is None:
                 raise
 
-    async def open_final(self, message: Message) -> Opened:
+    async def open_final(self, body: bytes, headers: Mapping[str, str] = HEADERS) -> Opened:
         """Verify an envelope that is read to learn of an end: expiry does not matter any more.
 
         :raises SecurityError: it must not be trusted.
         """
         await self.read_clock()  # who asks may have waited for days, and the machine may have slept
+        message = Message("", body, headers)
         return await open_envelope(message, self.security, now=self.now(), limit=self.max_body, allow_expired=True)
 
     async def later(self, queue: str, message: Message, delay: float) -> Publication:

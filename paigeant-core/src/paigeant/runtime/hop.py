@@ -153,10 +153,11 @@ class HopRunner:
         """A success leaves room for what must fit later: the record of a fault, and those of all that is undone."""
         slip, limit = commit.opened.slip, self._env.max_body
         reserve = 0 if slip.next is None or isinstance(result, Failed) else HOP_BYTES * (1 + len(slip.to_undo))
-        if len(commit.body) + reserve > limit:
+        size = len(commit.opened.body)
+        if size + reserve > limit:
             step = claim.next.step
             raise MessageTooLarge(
                 f"activity {step.act!r} (step {step.id!r}): with its result and variables the message has "
-                f"{len(commit.body)} bytes, over the limit of {limit} less {reserve} for what follows; return less, "
-                "configure a state store, or raise PAIGEANT_MAX_MESSAGE_BYTES"
+                f"{size} bytes, over the limit of {limit} less {reserve} for what follows; return less, "
+                f"configure a state store, or {self._env.raising}"
             )

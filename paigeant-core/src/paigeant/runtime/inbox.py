@@ -91,7 +91,8 @@ class Inbox:
         :raises BackendClosed: the transport was disconnected, or the last member has left, meanwhile.
         """
         if workflow in self._kept:
-            return await env.open_final(self._kept[workflow])
+            kept = self._kept[workflow]
+            return await env.open_final(kept.body, kept.headers)
         self._serve()
         future: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(workflow, set())
@@ -153,7 +154,7 @@ class Inbox:
         return True
 
     async def _proof(self, env: Environment, message: Message) -> Opened:
-        opened = await env.open_final(message)
+        opened = await env.open_final(message.body, message.headers)
         origin = opened.slip.origin
         if origin.reply_to != self.queue:
             raise AudienceMismatch(f"the outcome of workflow {origin.wf!r} belongs elsewhere")

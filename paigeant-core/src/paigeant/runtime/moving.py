@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.json import encode
 
-from ..envelope.frame import CONTENT_TYPE
+from ..envelope.frame import HEADERS
 from ..errors import BackendError, MessageTooLarge, OutcomeUnknown, RevisionConflict, SecurityError
 from ..model.events import WorkflowParked
 from ..model.message import Message, Publication
@@ -30,7 +30,6 @@ log = logging.getLogger("paigeant.runtime")
 
 UNSENT_AGAIN = 3.0
 """Seconds until a message that could not be sent is tried again."""
-HEADERS = {"content-type": CONTENT_TYPE}
 
 
 async def make_move(
@@ -52,7 +51,7 @@ async def make_move(
         try:
             await _write(env, store, keys, cursor, move, (write, *writes))
         except (RevisionConflict, OutcomeUnknown):
-            if not await patiently(_landed, env.clock, "reading a cursor", store, keys, cursor):
+            if not await patiently(landed, env.clock, "reading a cursor", store, keys, cursor):
                 raise
 
     try:
@@ -139,7 +138,7 @@ async def workflow_of(env: Environment, cursor: Cursor) -> str:
     if not cursor.out:
         return ""
     try:
-        opened = await env.open_final(Message("", cursor.out, HEADERS))
+        opened = await env.open_final(cursor.out)
     except SecurityError as exc:
         log.warning("the envelope kept for a workflow cannot be read: %s", exc)
         return ""
@@ -157,6 +156,7 @@ async def _write(
     return None
 
 
-async def _landed(store: StateStore, keys: BranchKeys, cursor: Cursor) -> bool:
+async def landed(store: StateStore, keys: BranchKeys, cursor: Cursor) -> bool:
+    """Whether this very cursor is in the store, whatever the answer to its write was."""
     entry = await store.get(keys.cursor)
     return entry is not None and Cursor.decode(entry.value).nonce == cursor.nonce

@@ -42,7 +42,7 @@ class Sealer:
             out = b"" if draft.out is None or draft.out.n > CLAIM_CHECK else outbox.blobs[draft.out.h]
             entry = write_history(opened.hops[-1], worker=self._worker, started=started, finished=env.now(), out=out)
             writes.append(Write(claim.keys.history(claim.seq, opened.head), entry, ttl=ttl))
-        return Commit.of(opened, writes)
+        return Commit(opened, tuple(writes))
 
     async def _sign(self, claim: Claim, draft: HopDraft, blobs: dict[str, bytes]) -> Opened:
         """A signer that is down is waited out like a backend: the step is done, only its record is not."""

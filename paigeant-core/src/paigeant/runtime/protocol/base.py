@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from ...envelope.sealing import body
 from ...errors import BackendError, LeaseLost
 from ...model.store import Write
 
@@ -34,12 +33,7 @@ class Commit(Struct, frozen=True):
     """
 
     opened: Opened
-    body: bytes
     writes: tuple[Write, ...] = ()
-
-    @classmethod
-    def of(cls, opened: Opened, writes: Sequence[Write] = ()) -> Commit:
-        return cls(opened, body(opened), tuple(writes))
 
 
 class HopProtocol(ABC):

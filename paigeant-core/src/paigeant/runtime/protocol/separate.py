@@ -11,7 +11,6 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from ...envelope.sealing import body
 from ...errors import BackendError, LeaseLost, RevisionConflict
 from ...model.store import Write
 from ...state.cursor import Cursor, State
@@ -45,7 +44,7 @@ class SeparateProtocol(StoredProtocol):
         owner = nonce()
         move = self._rules.claim(claim.cursor, owner=owner, lease=self._lease, now=self._env.now())
         # A cursor written in shared mode has no copy of the envelope; from now on this one is the only one.
-        claim.cursor = move.cursor.next(nonce=owner, out=move.cursor.out or body(claim.opened))
+        claim.cursor = move.cursor.next(nonce=owner, out=move.cursor.out or claim.opened.body)
         claim.expires = time.monotonic() + self._lease
         try:
             claim.revision = await self._swap(claim, move)

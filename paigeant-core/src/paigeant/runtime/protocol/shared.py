@@ -10,7 +10,7 @@ from ...state.cursor import Cursor
 from ...state.decision import Action, decide
 from ...state.transitions import MAX_CRASHES, Move
 from ..claim import Claim, nonce
-from ..moving import publication
+from ..moving import landed, publication
 from ..patience import patiently
 from .stored import StoredProtocol
 
@@ -53,12 +53,8 @@ class SharedProtocol(StoredProtocol):
         try:
             await claim.delivery.settle(*successors, writes=writes)
         except (OutcomeUnknown, LeaseLost, RevisionConflict):
-            if not await self._landed(claim, cursor):
+            if not await landed(self._store, claim.keys, cursor):
                 raise
-
-    async def _landed(self, claim: Claim, cursor: Cursor) -> bool:
-        entry = await self._store.get(claim.keys.cursor)
-        return entry is not None and Cursor.decode(entry.value).nonce == cursor.nonce
 
     async def _still_mine(self, claim: Claim, wanted: Cursor) -> bool:
         """Whether to try again after a refusal: the hop still stands where this claim found it, or is done by it.

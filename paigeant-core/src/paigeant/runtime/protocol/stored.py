@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from ...envelope.sealing import body, content_digest
+from ...envelope.sealing import content_digest
 from ...errors import ForkDetected, RevisionConflict
 from ...model.store import ABSENT, Entry, Expected, Write
 from ...state.cursor import Cursor, State
@@ -72,7 +72,7 @@ class StoredProtocol(HopProtocol):
         origin = opened.slip.origin
         known = cursor or Cursor(content=content_digest(origin)[:22], exp=origin.exp)
         move = self._rules.adopt(
-            known, seq=opened.slip.seq, head=opened.head, queue=delivery.queue, body=body(opened), now=self._env.now()
+            known, seq=opened.slip.seq, head=opened.head, queue=delivery.queue, body=opened.body, now=self._env.now()
         )
         expected: Expected = entry.revision if entry else ABSENT
         return move.cursor, await self._store.put(keys.cursor, move.cursor.encode(), expected=expected, due=move.due)
@@ -94,30 +94,30 @@ class StoredProtocol(HopProtocol):
             ttl = lifetime(self._env, slip.origin.exp)
             mark = nonce()
             move = self._rules.end(claim.cursor, seq=slip.seq, outcome=str(slip.status), nonce=mark, ttl=ttl)
-            result = Write(claim.keys.result(mark), commit.body, ttl=ttl)
+            result = Write(claim.keys.result(mark), commit.opened.body, ttl=ttl)
             return await self._make(claim, move, (*commit.writes, result))
         move = self._rules.forward(
             claim.cursor,
             seq=slip.seq,
             head=commit.opened.head,
             queue=slip.next.step.q,
-            body=commit.body,
+            body=commit.opened.body,
             now=self._env.now(),
         )
         return await self._make(claim, move, commit.writes)
 
     async def retry(self, claim: Claim, delay: float, *, counted: bool) -> None:
         now = self._env.now()
-        move = self._rules.retry(claim.cursor, delay=delay, counted=counted, body=body(claim.opened), now=now)
+        move = self._rules.retry(claim.cursor, delay=delay, counted=counted, body=claim.opened.body, now=now)
         await self._make(claim, move)
 
     async def park(self, claim: Claim, reason: str) -> None:
-        move = self._rules.park(claim.cursor, reason=reason, body=body(claim.opened))
+        move = self._rules.park(claim.cursor, reason=reason, body=claim.opened.body)
         note = parked_note(self._env, claim.keys, move.cursor, claim.correlation_id)
         await self._make(claim, move, (note,))
 
     async def lapse(self, claim: Claim) -> None:
-        move, writes = expiry(self._env, claim.keys, claim.cursor, body(claim.opened))
+        move, writes = expiry(self._env, claim.keys, claim.cursor, claim.opened.body)
         await self._make(claim, move, writes)
 
     async def expire(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> bool | None:
@@ -130,6 +130,6 @@ class StoredProtocol(HopProtocol):
         if opened.slip.seq < cursor.seq:
             await self._settle(delivery)  # An old copy: the current message, or the sweeper, ends the workflow.
             return None
-        await end_expired(self._env, self._store, keys, cursor, entry.revision, body(opened))
+        await end_expired(self._env, self._store, keys, cursor, entry.revision, opened.body)
         await self._settle(delivery)
         return True

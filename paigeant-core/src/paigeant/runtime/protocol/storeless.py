@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...envelope.frame import ATTEMPT_HEADER, CONTENT_TYPE, GEN_HEADER, NOT_BEFORE_HEADER
-from ...envelope.sealing import body
+from ...envelope.frame import ATTEMPT_HEADER, GEN_HEADER, HEADERS, NOT_BEFORE_HEADER
 from ...errors import Expired
 from ...model.message import Message, Publication
 from ...model.names import dead_letter_queue
@@ -54,8 +53,7 @@ class StorelessProtocol(HopProtocol):
 
     async def commit(self, claim: Claim, commit: Commit) -> None:
         slip = commit.opened.slip
-        headers = {"content-type": CONTENT_TYPE}
-        message = Message(claim.keys.message_id(slip.seq, 0), commit.body, headers)
+        message = Message(claim.keys.message_id(slip.seq, 0), commit.opened.body, HEADERS)
         if slip.next is not None:
             return await self._settle(claim.delivery, Publication(slip.next.step.q, message))
         return await self._settle(claim.delivery, *self._reply(slip.origin, message))
@@ -82,7 +80,7 @@ class StorelessProtocol(HopProtocol):
         if origin.reply_to is None:
             return False
         dead = Publication(dead_letter_queue(delivery.queue), refused(delivery, Expired.__name__, self._env.now()))
-        message = Message(keys.message_id(opened.slip.seq, 0), body(opened), {"content-type": CONTENT_TYPE})
+        message = Message(keys.message_id(opened.slip.seq, 0), opened.body, HEADERS)
         await self._settle(delivery, dead, *self._reply(origin, message))
         return True
 
@@ -92,7 +90,7 @@ class StorelessProtocol(HopProtocol):
 
     async def _again(self, claim: Claim, attempt: int, delay: float) -> Publication:
         gen = claim.cursor.gen + 1
-        headers = {"content-type": CONTENT_TYPE, ATTEMPT_HEADER: str(attempt), GEN_HEADER: str(gen)}
+        headers = {**HEADERS, ATTEMPT_HEADER: str(attempt), GEN_HEADER: str(gen)}
         message = Message(claim.keys.message_id(claim.seq, gen), claim.delivery.message.body, headers)
         return await self._delayed(claim.delivery.queue, message, delay)
 
