@@ -14,6 +14,7 @@ from paigeant.builtin.inmemory.transport import InMemoryTransport
 from paigeant.errors import BackendCorrupt
 from paigeant.model.store import Entry
 from paigeant.runtime.sweeper import Sweeper
+from paigeant.state.transitions import HELD_BACK
 from paigeant.testing import VirtualClock
 
 from ..support import PATIENCE, STORED, Bed, Mode, until
@@ -124,6 +125,26 @@ async def test_a_healthy_backlog_is_not_sent_again_faster_than_the_limit(tmp_pat
         clock.jump(31)
         sweeper = Sweeper(await client._session.open(), bed.state, limit=3)
         assert [await sweeper.sweep() for _ in range(3)] == [3, 3, 3]
+
+
+async def test_a_message_lost_from_a_backlog_is_sent_again_soon_however_long_it_had_waited(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    async with Bed("inmemory", "separate", tmp_path, clock=clock) as bed, bed.client(clock=clock) as client:
+        async with bed.dispatcher(clock=clock) as dispatcher:
+            await dispatcher.dispatch_workflow([ActivitySpec("echo")])
+        sweeper = Sweeper(await client._session.open(), bed.state)
+
+        async def after(seconds: float) -> int:
+            clock.jump(seconds)
+            await sweeper.sweep()
+            return (await bed.transport.queues("echo"))["echo"].ready
+
+        assert [await after(31), *[await after(121) for _ in range(20)]] == [2] * 21  # sent again once, then held back
+        async with bed.transport.consume(["echo"], lease=30) as consumer:
+            for delivery in await consumer.receive(10):
+                await delivery.settle()
+        assert await after(121) == 1
+        assert [await after(121) for _ in range(HELD_BACK)][-1] == 2  # and it is not held back for ever
 
 
 class Stale(InMemoryStore):

@@ -136,7 +136,7 @@ class WorkflowDispatcher(Face):
             security=env.security,
             iat=iat,
             exp=iat + _lifetime(expires, env.settings.workflow_ttl),
-            reply_to=Inbox.of(env).queue if env.store is None else None,
+            reply_to=Inbox.of(env).address() if env.store is None else None,
             rev=grant,
         )
         _check_size(env, len(opened.body), len(steps) if grant is None else grant.max, activities, variables)

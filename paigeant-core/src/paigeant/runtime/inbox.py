@@ -49,13 +49,19 @@ class Inbox:
     """The outcomes that came to one address: kept, so that several may ask, and again."""
 
     def __init__(self) -> None:
-        self.queue = f"reply.{secrets.token_hex(16)}"
+        self._queue = f"reply.{secrets.token_hex(16)}"
+        self._named = False
         self._kept: dict[str, Message] = {}  # as they came: what is made of them takes eight times the memory
         self._size = 0
         self._waiting: dict[str, set[asyncio.Future[Opened]]] = {}
         self._members: list[Environment] = []
         self._server: Environment | None = None  # the member whose keys are used: it has them open
         self._task: asyncio.Task[None] | None = None
+
+    def address(self) -> str:
+        """The reply queue, for the origin of a workflow."""
+        self._named = True
+        return self._queue
 
     @staticmethod
     def of(env: Environment) -> Inbox:
@@ -93,6 +99,13 @@ class Inbox:
         if workflow in self._kept:
             kept = self._kept[workflow]
             return await env.open_final(kept.body, kept.headers)
+        if not self._named:
+            log.warning(
+                "waiting for workflow %s, but none was dispatched through this transport instance: without a state "
+                "store an outcome comes to the instance that dispatched, and nowhere else; ask there, or configure "
+                "one (PAIGEANT_STATE_STORE)",
+                workflow,
+            )
         self._serve()
         future: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(workflow, set())
@@ -107,7 +120,7 @@ class Inbox:
     async def _run(self, env: Environment) -> None:
         while True:
             try:
-                async with env.transport.consume([self.queue], lease=LEASE, expires=EXPIRES) as consumer:
+                async with env.transport.consume([self._queue], lease=LEASE, expires=EXPIRES) as consumer:
                     await self._receive(env, consumer)
             except BackendClosed as exc:
                 return self._fail(exc)
@@ -156,7 +169,7 @@ class Inbox:
     async def _proof(self, env: Environment, message: Message) -> Opened:
         opened = await env.open_final(message.body, message.headers)
         origin = opened.slip.origin
-        if origin.reply_to != self.queue:
+        if origin.reply_to != self._queue:
             raise AudienceMismatch(f"the outcome of workflow {origin.wf!r} belongs elsewhere")
         if not proven_status(opened, env.now()):  # by the clock of who sent it, it has expired
             raise NotYetValid(f"workflow {origin.wf!r} has neither ended nor, by our clock, expired")

@@ -13,7 +13,7 @@ from ..model.events import WorkflowEnded
 from ..model.store import KEEP, Entry
 from ..state.cursor import Cursor, State
 from ..state.ids import BranchKeys
-from ..state.transitions import EXPIRY_MARGIN, MAX_SENDS, Move, backoff
+from ..state.transitions import EXPIRY_MARGIN, HELD_BACK, Move, until_next_look
 from .moving import end_expired, make_move, park, too_large, workflow_of
 from .telling import ended_id
 
@@ -78,7 +78,7 @@ class Sweeper:
         except Exception:
             log.exception("cursor %s cannot be looked after", keys.cursor)
         if entry is not None:
-            await self._postpone(keys, entry, self._env.now() + backoff(1))
+            await self._postpone(keys, entry, self._env.now() + until_next_look())
         return False
 
     async def _act(self, keys: BranchKeys, entry: Entry, cursor: Cursor) -> bool:
@@ -111,7 +111,7 @@ class Sweeper:
             return False
         self._resends -= 1
         if await self._held_back(cursor):
-            later = self._env.now() + backoff(cursor.sends)
+            later = self._env.now() + until_next_look()
             await self._postpone(keys, entry, later, cursor.next(sends=cursor.sends + 1))
             return False
         return await self._make(keys, entry, self._env.rules.resend(cursor, self._env.now()))
@@ -127,7 +127,7 @@ class Sweeper:
 
     async def _held_back(self, cursor: Cursor) -> bool:
         """A healthy backlog must not be amplified: not while work is ready there, but not for ever."""
-        if cursor.sends == 0 or cursor.sends % (MAX_SENDS + 1) == 0:
+        if cursor.sends == 0 or cursor.sends % (HELD_BACK + 1) == 0:
             return False
         stats = await self._env.transport.queues(cursor.queue)
         return stats[cursor.queue].ready > 0

@@ -17,7 +17,8 @@ from .cursor import Cursor, State
 
 RESEND_AFTER = 30.0
 RESEND_FACTOR = 4.0
-MAX_SENDS = 5
+HELD_BACK = 60
+"""Most looks at a message in a row after which it is not sent again, for there is work ready in its queue."""
 BROKER_DELAY = 5.0
 MAX_CRASHES = 5
 EXPIRY_MARGIN = 301.0
@@ -113,7 +114,7 @@ class Rules:
         """Separate mode: the message of a ready hop may be lost. First the same id again, then new ones."""
         gen = cursor.gen + (1 if cursor.sends else 0)
         sent = cursor.next(sends=cursor.sends + 1, gen=gen)
-        due = _by_expiry(cursor, now + backoff(sent.sends))
+        due = _by_expiry(cursor, now + until_next_look())
         return Move(sent, due, None, Outgoing(cursor.queue, cursor.out))
 
     @property
@@ -140,6 +141,9 @@ def _by_expiry(cursor: Cursor, due: float = math.inf) -> float:
     return min(due, cursor.exp + EXPIRY_MARGIN)
 
 
-def backoff(sends: int) -> float:
-    """Seconds until the sweeper looks again at a message it has sent ``sends`` times."""
-    return float(RESEND_AFTER * RESEND_FACTOR ** min(sends, MAX_SENDS))
+def until_next_look() -> float:
+    """Seconds until the sweeper looks again at a message that it has sent or held back.
+
+    Always the same: a broker that loses its data would else be noticed late by those that had waited long.
+    """
+    return RESEND_AFTER * RESEND_FACTOR

@@ -136,11 +136,11 @@ async def test_a_message_that_never_heals_is_dropped(bed: Bed, monkeypatch: pyte
         await until(lambda: bool(inbox_tasks()))
         env = await client._session.open()
         inbox = inbox_module.Inbox.of(env)
-        await bed.transport.publish(Publication(inbox.queue, Message("m", b"?")))
+        await bed.transport.publish(Publication(inbox.address(), Message("m", b"?")))
         await until(lambda: looks == 5)
 
         async def gone() -> bool:
-            stats = (await bed.transport.queues(inbox.queue))[inbox.queue]
+            stats = (await bed.transport.queues(inbox.address()))[inbox.address()]
             return not stats.ready and not stats.in_flight and not stats.delayed
 
         await until(gone)
@@ -170,6 +170,18 @@ async def test_who_waits_when_the_client_is_closed_is_told(bed: Bed) -> None:
         async with asyncio.timeout(PATIENCE):
             await asking
     assert not inbox_tasks()
+
+
+async def test_who_waits_where_no_outcome_can_come_is_warned(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
+    async with bed.client() as client:
+        asking = asyncio.ensure_future(client.outcome("w-1", timeout=PATIENCE))
+        await until(lambda: "w-1, but none was dispatched through this transport instance" in caplog.text)
+        async with bed.worker(work):
+            await bed.dispatch(SLIP, correlation_id="w-1")
+            assert (await asking).status == "completed"
+            caplog.clear()
+            assert (await client.outcome(await bed.dispatch(SLIP), timeout=PATIENCE)).status == "completed"
+    assert "instance" not in caplog.text
 
 
 async def test_a_client_goes_on_after_its_transport_was_connected_again(bed: Bed) -> None:
@@ -204,7 +216,7 @@ async def test_who_trusts_others_has_another_inbox(bed: Bed) -> None:
     async with bed.client(security=Security.insecure("default", store="none")) as lax, bed.client() as strict:
         envs = [await client._session.open() for client in (lax, strict)]
         lax_inbox, strict_inbox = map(inbox_module.Inbox.of, envs)
-        assert lax_inbox.queue != strict_inbox.queue
+        assert lax_inbox.address() != strict_inbox.address()
         async with bed.client() as another:
             assert inbox_module.Inbox.of(await another._session.open()) is strict_inbox
 
