@@ -201,7 +201,7 @@ class World:
 
     async def commit(self, claim: Claim) -> None:
         self.held.remove(claim)
-        await self._move(claim, self.protocol.commit(claim, Commit.of(self.chain[claim.seq + 1])))
+        await self._move(claim, self.protocol.commit(claim, Commit(self.chain[claim.seq + 1])))
 
     async def retry(self, claim: Claim, delay: float) -> None:
         self.held.remove(claim)

@@ -162,7 +162,7 @@ async def test_compensation_data_that_cannot_be_carried_is_refused_before_the_ef
 async def test_an_unfinished_envelope_in_the_reply_queue_proves_nothing(storeless: Bed) -> None:
     workflow = await storeless.dispatch([ActivitySpec("nobody")])
     [message] = await storeless.transport.peek("nobody")
-    await storeless.transport.publish(Publication((await storeless.inbox()).queue, message))
+    await storeless.transport.publish(Publication((await storeless.inbox()).address(), message))
     with pytest.raises(ResultTimeout):
         await storeless.outcome(workflow, timeout=0.3)
 

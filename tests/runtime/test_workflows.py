@@ -198,7 +198,7 @@ async def test_the_outcome_is_believed_only_if_it_is_signed(storeless: Bed) -> N
     from paigeant.model.message import Message, Publication
 
     workflow = await storeless.dispatch(SLIP)
-    reply = (await storeless.inbox()).queue
+    reply = (await storeless.inbox()).address()
     forged = Message("x", b'{"v":1,"status":"completed"}', {"content-type": "application/vnd.paigeant.envelope+json"})
     await storeless.transport.publish(
         *(Publication(reply, Message(f"x{n}", forged.body, forged.headers)) for n in range(30))
@@ -239,7 +239,7 @@ async def test_one_inbox_serves_all_that_one_transport_dispatched(storeless: Bed
         outcomes = await asyncio.gather(*(storeless.outcome(workflow) for workflow in reversed(workflows)))
     assert [outcome.correlation_id for outcome in outcomes] == workflows[::-1]
     assert first.results == (await storeless.outcome(workflows[7])).results
-    queues = await storeless.transport.queues((await storeless.inbox()).queue)
+    queues = await storeless.transport.queues((await storeless.inbox()).address())
     assert [(stats.ready, stats.in_flight) for stats in queues.values()] == [(0, 0)], "outcomes are taken, not left"
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "paigeant inbox"]
 
@@ -264,7 +264,7 @@ async def test_who_waits_learns_that_the_transport_was_closed(storeless: Bed) ->
     inbox = await storeless.inbox()
 
     async def consumed() -> bool:
-        return (await storeless.transport.queues(inbox.queue))[inbox.queue].consumers == 1
+        return (await storeless.transport.queues(inbox.address()))[inbox.address()].consumers == 1
 
     await until(consumed)
     await storeless.transport.disconnect()
