@@ -33,11 +33,13 @@ class Certificates:
         made = cls(directory / "ca.pem", directory / "certificate.pem", directory / "key.pem")
         root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
         root_name, name = _name("Test authority"), _name("localhost")
-        root = _builder(root_name, root_name, root_key).add_extension(
-            x509.BasicConstraints(ca=True, path_length=0), True
+        root = (
+            _builder(root_name, root_name, root_key, root_key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+            .add_extension(_SIGNS_CERTIFICATES, True)
         )
         hosts = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
-        leaf = _builder(name, root_name, key).add_extension(hosts, False)
+        leaf = _builder(name, root_name, key, root_key).add_extension(hosts, False)
         made.authority.write_bytes(_pem(root.sign(root_key, hashes.SHA256())))
         made.certificate.write_bytes(_pem(leaf.sign(root_key, hashes.SHA256())))
         made.key.write_bytes(
@@ -58,7 +60,10 @@ def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
+    """With the identifiers of both keys (RFC 5280, 4.2.1.1): Python 3.13 refuses certificates without."""
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -68,7 +73,22 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - VALID)
         .not_valid_after(now + VALID)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False)
     )
+
+
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 def _pem(certificate: x509.Certificate) -> bytes:
