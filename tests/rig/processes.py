@@ -78,6 +78,11 @@ class Program:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
+    def pause(self) -> None:
+        """``SIGSTOP``; it has stopped when this returns: a thread on another core goes on for a moment."""
+        self.send(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
     def kill(self) -> None:
         """``SIGKILL``, now."""
         self.send(signal.SIGKILL)

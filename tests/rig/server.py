@@ -127,7 +127,7 @@ class Server(ABC):
 
     def pause(self) -> None:
         """``SIGSTOP``: connections stay open, nothing answers."""
-        self._running().send(signal.SIGSTOP)
+        self._running().pause()
 
     def resume(self) -> None:
         """``SIGCONT``."""

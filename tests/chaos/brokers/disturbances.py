@@ -44,7 +44,7 @@ def freezes(lease: float) -> Callable[[Storm], Awaitable[None]]:
         for _ in range(storm.report.strikes):
             async with storm.dispatching():
                 worker = await storm.victim()
-                worker.send(signal.SIGSTOP)
+                worker.pause()
                 try:
                     await asyncio.sleep(lease * 1.7)
                 finally:
