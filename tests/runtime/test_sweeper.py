@@ -14,6 +14,8 @@ from paigeant.builtin.inmemory.transport import InMemoryTransport
 from paigeant.errors import BackendCorrupt
 from paigeant.model.store import Entry
 from paigeant.runtime.sweeper import Sweeper
+from paigeant.state.cursor import Cursor
+from paigeant.state.ids import BranchKeys
 from paigeant.state.transitions import HELD_BACK
 from paigeant.testing import VirtualClock
 
@@ -122,9 +124,29 @@ async def test_a_healthy_backlog_is_not_sent_again_faster_than_the_limit(tmp_pat
         async with bed.dispatcher(clock=clock) as dispatcher:
             for _ in range(20):
                 await dispatcher.dispatch_workflow([ActivitySpec("echo")])
-        clock.jump(31)
         sweeper = Sweeper(await client._session.open(), bed.state, limit=3)
-        assert [await sweeper.sweep() for _ in range(3)] == [3, 3, 3]
+
+        async def sent(seconds: float) -> int:
+            clock.jump(seconds)
+            await sweeper.sweep()
+            return (await bed.transport.queues("echo"))["echo"].ready - 20
+
+        assert [await sent(seconds) for seconds in (31, 0, 121, 0, 121)] == [3, 3, 6, 6, 9]
+
+
+async def test_a_backlog_that_may_not_be_sent_again_hides_no_dead_worker(tmp_path: Path) -> None:
+    clock, count = VirtualClock(), 40
+    async with Bed("inmemory", "separate", tmp_path, clock=clock) as bed, bed.client(clock=clock) as client:
+        async with bed.dispatcher(clock=clock) as dispatcher:
+            for _ in range(count):
+                await dispatcher.dispatch_workflow([ActivitySpec("echo")])
+        env = await client._session.open()
+        keys = BranchKeys.of("w-dead")
+        move = env.rules.claim(Cursor(queue="gone", exp=int(env.now()) + 3600), owner="o", lease=29.9, now=env.now())
+        await bed.state.put(keys.cursor, move.cursor.next(out=b"x").encode(), due=env.now() + 30.9)
+        clock.jump(31)
+        await Sweeper(env, bed.state, limit=3).sweep()
+        assert (await client.status("w-dead")).state == "ready"
 
 
 async def test_a_message_lost_from_a_backlog_is_sent_again_soon_however_long_it_had_waited(tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("paigeant.runtime")
 
+ROUNDS = 16
+"""Most times in one sweep that the next of those that are due are picked."""
+
 
 class Sweeper:
     """Sends lost messages again, takes over expired claims, ends waits and expired workflows.
@@ -36,6 +39,7 @@ class Sweeper:
     def __init__(self, env: Environment, store: StateStore, *, interval: float = 1.0, limit: int = 64) -> None:
         self._env, self._store, self._interval, self._limit = env, store, interval, limit
         self._resends = limit
+        self._ready: dict[str, asyncio.Task[int]] = {}
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -49,22 +53,24 @@ class Sweeper:
             await self._env.clock.sleep(self._interval * (0.75 + random.random() / 2))
 
     async def sweep(self) -> int:
-        """Look until nothing more is due, or nothing due can be moved now; returns how many cursors were moved.
-        Puts the clock of all that the worker does right."""
+        """Look until nothing more is due, or nothing due can be dealt with now; returns how many cursors were moved
+        or put off. Puts the clock of all that the worker does right."""
         await self._env.read_clock()
         self._resends = self._limit
+        self._ready.clear()
         total = 0
-        while True:
+        for _ in range(ROUNDS):
             keys = await self._store.due(self._env.now(), self._limit * 4)
             picked = random.sample(keys, min(self._limit, len(keys)))
             branches = [branch for branch in map(BranchKeys.from_cursor_key, picked) if branch is not None]
-            moved = sum(await asyncio.gather(*map(self._look_after, branches)))
-            total += moved
-            if not moved or len(keys) <= self._limit:
-                return total
+            done = sum(await asyncio.gather(*map(self._look_after, branches)))
+            total += done
+            if not done or len(keys) <= self._limit:
+                break
+        return total
 
     async def _look_after(self, keys: BranchKeys) -> bool:
-        """Whether the cursor was moved. Raises nothing, for the others are not to suffer."""
+        """Whether the cursor was moved or put off. Raises nothing, for the others are not to suffer."""
         entry = None
         try:
             entry = await self._store.get(keys.cursor)
@@ -77,9 +83,7 @@ class Sweeper:
             log.warning("cursor %s cannot be looked after: %s", keys.cursor, exc)
         except Exception:
             log.exception("cursor %s cannot be looked after", keys.cursor)
-        if entry is not None:
-            await self._postpone(keys, entry, self._env.now() + until_next_look())
-        return False
+        return entry is not None and await self._postpone(keys, entry, self._env.now() + until_next_look())
 
     async def _act(self, keys: BranchKeys, entry: Entry, cursor: Cursor) -> bool:
         now, rules = self._env.now(), self._env.rules
@@ -93,8 +97,7 @@ class Sweeper:
             return await self._make(keys, entry, rules.resume(cursor, now))
         if cursor.state is State.READY and cursor.out and self._env.mode == "separate":
             return await self._send_again(keys, entry, cursor)
-        await self._postpone(keys, entry, cursor.exp + EXPIRY_MARGIN if cursor.exp else None)
-        return False
+        return await self._postpone(keys, entry, cursor.exp + EXPIRY_MARGIN if cursor.exp else None)
 
     async def _make(self, keys: BranchKeys, entry: Entry, move: Move) -> bool:
         if not move.cursor.parked:
@@ -107,13 +110,12 @@ class Sweeper:
         return True
 
     async def _send_again(self, keys: BranchKeys, entry: Entry, cursor: Cursor) -> bool:
-        if not self._resends:
-            return False
+        now, pause = self._env.now(), until_next_look()
+        if held := await self._held_back(cursor):
+            return await self._postpone(keys, entry, now + max(pause, held), cursor.next(sends=cursor.sends + 1))
+        if not self._resends:  # out of the way: what is due behind it may be the work of a dead worker
+            return await self._postpone(keys, entry, now + pause * (0.5 + random.random() / 2))
         self._resends -= 1
-        if await self._held_back(cursor):
-            later = self._env.now() + until_next_look()
-            await self._postpone(keys, entry, later, cursor.next(sends=cursor.sends + 1))
-            return False
         return await self._make(keys, entry, self._env.rules.resend(cursor, self._env.now()))
 
     async def _expire(self, keys: BranchKeys, entry: Entry, cursor: Cursor) -> None:
@@ -125,14 +127,23 @@ class Sweeper:
             await self._env.notifier.tell(WorkflowEnded(event, workflow, self._env.now(), "expired"))
         await end_expired(self._env, self._store, keys, cursor, entry.revision, cursor.out)
 
-    async def _held_back(self, cursor: Cursor) -> bool:
-        """A healthy backlog must not be amplified: not while work is ready there, but not for ever."""
-        if cursor.sends == 0 or cursor.sends % (HELD_BACK + 1) == 0:
-            return False
-        stats = await self._env.transport.queues(cursor.queue)
-        return stats[cursor.queue].ready > 0
+    async def _held_back(self, cursor: Cursor) -> float:
+        """A healthy backlog must not be amplified: not while work is ready there, but not for ever.
 
-    async def _postpone(self, keys: BranchKeys, entry: Entry, due: float | None, cursor: Cursor | None = None) -> None:
+        :returns: seconds for which to look elsewhere; more, the longer the backlog; 0: it is not held back.
+        """
+        if cursor.sends == 0 or cursor.sends % (HELD_BACK + 1) == 0:
+            return 0.0
+        if cursor.queue not in self._ready:  # asked once in a sweep, however many wait there
+            self._ready[cursor.queue] = asyncio.create_task(self._count(cursor.queue))
+        return 2 * await self._ready[cursor.queue] * self._interval / self._limit
+
+    async def _count(self, queue: str) -> int:
+        return (await self._env.transport.queues(queue))[queue].ready
+
+    async def _postpone(self, keys: BranchKeys, entry: Entry, due: float | None, cursor: Cursor | None = None) -> bool:
         value = KEEP if cursor is None else cursor.encode()
         with suppress(BackendError):  # then it is looked at again, or somebody else has moved it
             await self._store.put(keys.cursor, value, expected=entry.revision, due=due)
+            return True
+        return False
