@@ -110,13 +110,28 @@ class Sweeper:
         return True
 
     async def _send_again(self, keys: BranchKeys, entry: Entry, cursor: Cursor) -> bool:
-        now, pause = self._env.now(), until_next_look()
-        if held := await self._held_back(cursor):
-            return await self._postpone(keys, entry, now + max(pause, held), cursor.next(sends=cursor.sends + 1))
-        if not self._resends:  # out of the way: what is due behind it may be the work of a dead worker
-            return await self._postpone(keys, entry, now + pause * (0.5 + random.random() / 2))
+        """A healthy backlog must not be amplified: not while work is ready there, but not for ever; nor too many at
+        once. These must not hide what is due behind them, which may be the work of a dead worker."""
+        wait = cursor.sends % (HELD_BACK + 1) > 0
+        if wait or not self._resends:
+            ready = await self._count(cursor.queue)
+            pause = max(until_next_look(), 2 * ready * self._interval / self._limit)  # spread by half of our rate
+            later = self._env.now() + pause * (0.5 + random.random() / 2)
+            if wait and ready:
+                return await self._postpone(keys, entry, later, cursor.next(sends=cursor.sends + 1))
+            if not self._resends:
+                return await self._postpone(keys, entry, later)
         self._resends -= 1
         return await self._make(keys, entry, self._env.rules.resend(cursor, self._env.now()))
+
+    async def _count(self, queue: str) -> int:
+        """Messages ready in a queue; asked once in a sweep, however many look."""
+        if queue not in self._ready:
+            self._ready[queue] = asyncio.create_task(self._ask(queue))
+        return await self._ready[queue]
+
+    async def _ask(self, queue: str) -> int:
+        return (await self._env.transport.queues(queue))[queue].ready
 
     async def _expire(self, keys: BranchKeys, entry: Entry, cursor: Cursor) -> None:
         """Nobody did it in time: it is parked, its worker is gone, or its queue is not served."""
@@ -126,20 +141,6 @@ class Sweeper:
             event = ended_id(keys.hop_id(cursor.seq), "expired")
             await self._env.notifier.tell(WorkflowEnded(event, workflow, self._env.now(), "expired"))
         await end_expired(self._env, self._store, keys, cursor, entry.revision, cursor.out)
-
-    async def _held_back(self, cursor: Cursor) -> float:
-        """A healthy backlog must not be amplified: not while work is ready there, but not for ever.
-
-        :returns: seconds for which to look elsewhere; more, the longer the backlog; 0: it is not held back.
-        """
-        if cursor.sends == 0 or cursor.sends % (HELD_BACK + 1) == 0:
-            return 0.0
-        if cursor.queue not in self._ready:  # asked once in a sweep, however many wait there
-            self._ready[cursor.queue] = asyncio.create_task(self._count(cursor.queue))
-        return 2 * await self._ready[cursor.queue] * self._interval / self._limit
-
-    async def _count(self, queue: str) -> int:
-        return (await self._env.transport.queues(queue))[queue].ready
 
     async def _postpone(self, keys: BranchKeys, entry: Entry, due: float | None, cursor: Cursor | None = None) -> bool:
         value = KEEP if cursor is None else cursor.encode()
