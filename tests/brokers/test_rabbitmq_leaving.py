@@ -22,6 +22,16 @@ from paigeant_rabbitmq.wire import Wire
 
 
 @asynccontextmanager
+async def unharmed(url: str) -> AsyncGenerator[RabbitMQTransport]:
+    """A transport that holds a delivery meanwhile. It can be settled at the end only if no connection was lost."""
+    async with RabbitMQTransport(settings(url)) as transport, transport.consume(["other"], lease=LEASE) as consumer:
+        await transport.publish(publication("held", "other"))
+        held = await one(consumer)
+        yield transport
+        await held.settle()
+
+
+@asynccontextmanager
 async def flood(transport: RabbitMQTransport, queue: str) -> AsyncGenerator[None]:
     """Messages without end."""
 
@@ -39,18 +49,12 @@ async def flood(transport: RabbitMQTransport, queue: str) -> AsyncGenerator[None
 
 
 async def test_a_consumer_that_leaves_a_flood_takes_no_other_with_it(rabbit_server: Any) -> None:
-    async with (
-        RabbitMQTransport(settings(rabbit_server.url)) as transport,
-        transport.consume(["other"], lease=LEASE) as other,
-    ):
-        await transport.publish(publication("held", "other"))
-        held = await one(other)
+    async with unharmed(rabbit_server.url) as transport:
         for _ in range(5):
             async with transport.consume(["work"], lease=LEASE) as consumer, flood(transport, "work"):
                 for _ in range(20):
                     for delivery in await received(consumer, 100):
                         await delivery.settle()
-        await held.settle()
 
 
 async def test_nothing_is_kept_of_subscriptions_that_are_over(rabbit_server: Any) -> None:
@@ -196,26 +200,15 @@ def test_several_acknowledgements_say_the_same_as_single_ones(acts: list[str], c
 
 
 async def test_many_new_queues_at_once_cost_no_connection(rabbit_server: Any) -> None:
-    async with (
-        RabbitMQTransport(settings(rabbit_server.url)) as transport,
-        transport.consume(["other"], lease=LEASE) as consumer,
-    ):
-        await transport.publish(publication("held", "other"))
-        held = await one(consumer)
+    async with unharmed(rabbit_server.url) as transport:
         for turn in range(5):
             names = [f"q{turn}-{number}" for number in range(30)]
             missing = (transport.peek(f"missing-{name}") for name in names)
             await asyncio.gather(*(transport.publish(publication("1", name)) for name in names), *missing)
-        await held.settle()
 
 
 async def test_calls_that_are_cancelled_cost_no_connection(rabbit_server: Any) -> None:
-    async with (
-        RabbitMQTransport(settings(rabbit_server.url)) as transport,
-        transport.consume(["other"], lease=LEASE) as consumer,
-    ):
-        await transport.publish(publication("held", "other"))
-        held = await one(consumer)
+    async with unharmed(rabbit_server.url) as transport:
 
         async def work(queue: str) -> None:
             await transport.queues(queue, f"{queue}-too")
@@ -229,7 +222,6 @@ async def test_calls_that_are_cancelled_cost_no_connection(rabbit_server: Any) -
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        await held.settle()
 
 
 async def test_a_disconnect_during_connect_leaves_nothing_open(rabbit_server: Any) -> None:
