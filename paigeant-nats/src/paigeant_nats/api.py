@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, cast
@@ -14,6 +15,7 @@ from .errors import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Refusal, number, trans
 from .link import Link
 
 _PAGE = 256
+_AGAIN = 1.0
 SECOND = 1_000_000_000
 
 
@@ -34,8 +36,22 @@ class Api:
         """
         payload = b"" if body is None else json.dumps(body).encode()
         subject = f"{self.prefix}.{operation}"
-        answer = await self.link.request(subject, payload, write=write)
+        answer = await (self.link.request(subject, payload, write=True) if write else self._insist(subject, payload))
         return self.read(answer, subject)
+
+    async def _insist(self, subject: str, payload: bytes) -> Msg:
+        """Ask every second until there is an answer: what is asked while a leader is elected nobody ever answers."""
+        asked = set[asyncio.Future[Msg]]()
+        try:
+            while True:
+                asked.add(asyncio.ensure_future(self.link.request(subject, payload)))
+                done, _ = await asyncio.wait(asked, timeout=_AGAIN, return_when=asyncio.FIRST_COMPLETED)
+                if done:
+                    return min(done, key=lambda request: request.exception() is not None).result()
+        finally:
+            for request in asked:
+                request.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)  # they may all have failed, with the connection
 
     def read(self, answer: Msg, subject: str) -> dict[str, Any]:
         """The JSON of an answer.

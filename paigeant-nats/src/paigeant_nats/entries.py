@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from base64 import b64decode
 from collections import OrderedDict
 from collections.abc import Coroutine
 from typing import Any, cast
 
-from paigeant.errors import BackendError, BackendUnavailable, MessageTooLarge, OutcomeUnknown
+from paigeant.errors import BackendError, MessageTooLarge, OutcomeUnknown
 
 from .codec import EXPECTED, HEADROOM, TTL, whole_seconds
 from .errors import NO_MESSAGE, WRONG_LAST_SEQUENCE, Refusal
@@ -88,7 +87,7 @@ class Entries:
     async def _after_hint(self, key: str, subject: str, write: Coroutine[Any, Any, int]) -> int:
         """Both are sent at once, in this order: the hint may be in vain, but it is never missing."""
         session = self._session
-        hint = asyncio.ensure_future(session.link.request(subject, write=True))
+        hint = asyncio.ensure_future(session.publish(subject))
         entry = asyncio.ensure_future(write)
         try:
             await asyncio.wait([hint, entry])
@@ -112,16 +111,12 @@ class Entries:
         if expected is not None:
             headers[EXPECTED] = str(expected)
         try:
-            answer = await session.link.request(subject, body, headers or None, write=True)
+            answer = await session.publish(subject, body, headers or None)
             return _sequence(answer.data) or int(session.api.read(answer, subject)["seq"])
         except Refusal as exc:
             if exc.code == WRONG_LAST_SEQUENCE:
                 raise Mismatch from exc
             raise session.api.mapped(exc) from exc
-        except BackendUnavailable:
-            if session.link.is_up:
-                session.mend()
-            raise
 
     async def _read_directly(self, key: str, subject: str) -> Stored:
         msg = await self._session.link.request(subject)
@@ -136,11 +131,8 @@ class Entries:
     async def _read_from_leader(self, key: str, subject: str) -> Stored:
         api = self._session.api
         operation = f"STREAM.MSG.GET.{self._session.names.state}"
-        answer = await self._session.link.request(
-            f"{api.prefix}.{operation}", json.dumps({"last_by_subj": subject}).encode()
-        )
         try:
-            found = cast("dict[str, Any]", api.read(answer, operation)["message"])
+            found = cast("dict[str, Any]", (await api.call(operation, {"last_by_subj": subject}))["message"])
         except Refusal as exc:
             if exc.code == NO_MESSAGE:
                 return Stored(0)

@@ -115,6 +115,13 @@ def translate(exc: BaseException, where: str, *, write: bool) -> PaigeantError:
     return error
 
 
+def passes(exc: BaseException) -> bool:
+    """Whether it may pass by itself, as the elections of a cluster do."""
+    cause = exc.__cause__
+    full = isinstance(cause, Refusal) and cause.code in _FULL
+    return isinstance(exc, (BackendUnavailable, OutcomeUnknown)) and not full
+
+
 def _refused(exc: Refusal, where: str) -> PaigeantError:
     told = f"NATS at {where} refused {exc.subject}: {exc}"
     if exc.code in _DISABLED:

@@ -147,7 +147,7 @@ class Hints:
         if due is not None:
             if (again := hint_subject(session, hint.key, due)) == hint.subject:
                 return
-            told = await session.link.request(again, write=True)
+            told = await session.publish(again)
             session.api.read(told, again)
         await session.api.call(
             f"STREAM.MSG.DELETE.{session.names.state}", {"seq": sequence, "no_erase": True}, write=True

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from nats.aio.msg import Msg
 
-from paigeant.errors import BackendUnavailable, ConfigurationError, MessageTooLarge
+from paigeant.errors import ConfigurationError, MessageTooLarge
 from paigeant.model.message import Publication
 from paigeant.model.store import Write
 
@@ -88,14 +88,10 @@ class Sender:
     async def _send_one(self, message: Outgoing) -> None:
         session = self._session
         try:
-            answer = await session.link.request(message.subject, message.body, message.headers, write=True)
+            answer = await session.publish(message.subject, message.body, message.headers)
             self.confirm(message.subject, answer)
         except Refusal as exc:
             raise session.api.mapped(exc) from exc
-        except BackendUnavailable:
-            if session.link.is_up:  # nobody listens: the stream is gone, or moves to another server
-                session.mend()
-            raise
 
     def _encode(self, publication: Publication, origin: Origin | None, latest: float) -> Outgoing:
         session, message, queue = self._session, publication.message, publication.queue

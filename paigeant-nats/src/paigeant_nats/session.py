@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+
 from paigeant.abc import see_through
-from paigeant.errors import BackendError, ConfigurationError
+from paigeant.errors import BackendError, BackendUnavailable, ConfigurationError
 
 from .api import Api
 from .codec import HEADROOM
-from .errors import Refusal
+from .errors import Refusal, passes
 from .link import Link, log
 from .names import Names
 from .settings import NatsSettings
@@ -19,6 +23,7 @@ from .streams import OLDEST, Features, Version, ensure_stream, queue_stream, sta
 from .values import OVERHEAD
 
 _CLOCK_EVERY = 30.0
+_PAUSE = 0.1
 _NOTHING = Features(False, False, False, False, 0.0, 1)
 
 
@@ -53,7 +58,7 @@ class Session:
                 return
             try:
                 await self.link.open()
-                await self._prepare()
+                await self._settled(self._prepare)
             except BaseException:
                 await self.link.close()
                 raise
@@ -85,7 +90,7 @@ class Session:
     async def state_stream(self) -> None:
         """Make and check the stream of the store, once: who uses no store has none."""
         if self._state_ready is None or (self._state_ready.done() and _failed(self._state_ready)):
-            self._state_ready = asyncio.ensure_future(self._prepare_state())
+            self._state_ready = asyncio.ensure_future(self._settled(self._prepare_state))
         await asyncio.shield(self._state_ready)
 
     def mend(self) -> None:
@@ -98,6 +103,24 @@ class Session:
         """Wait for the end of ``mend``."""
         if self._mending is not None and not self._mending.done():
             await asyncio.wait([self._mending])
+
+    async def publish(self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None) -> Msg:
+        """Send to a stream; for as long as an answer may take also while nobody listens, and so nothing happens: it is
+        gone, which is mended, or moves to another server, or is so new that not all servers of a cluster know of it.
+
+        :raises BackendUnavailable: it was not stored.
+        :raises OutcomeUnknown: no answer came.
+        """
+        deadline = time.monotonic() + self.settings.timeout
+        while True:
+            try:
+                return await self.link.request(subject, payload, headers, write=True)
+            except BackendUnavailable as exc:
+                if self.link.is_up:
+                    self.mend()
+                if not isinstance(exc.__cause__, NoRespondersError) or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(_PAUSE)
 
     def clock(self) -> float:
         """The server's clock, as it was measured last."""
@@ -143,6 +166,20 @@ class Session:
                 "raise max_payload in the server's configuration (1MB is its default)"
             )
         self.max_payload = most
+
+    async def _settled(self, prepare: Callable[[], Awaitable[None]]) -> None:
+        """Prepare, again for as long as an answer may take, and at least twice: in a cluster a new stream has no leader
+        at first, and not all nodes know of it. To ask for the same once more changes nothing."""
+        deadline, again = time.monotonic() + self.settings.timeout, False
+        while True:
+            try:
+                return await prepare()
+            except BackendError as exc:
+                if not passes(exc) or (again and time.monotonic() > deadline):
+                    raise
+                log.info("%s; asking again", exc)
+            again = True
+            await asyncio.sleep(_PAUSE)
 
     async def _prepare(self) -> None:
         self._look_at_server()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from paigeant.errors import ConfigurationError, OutcomeUnknown
+from paigeant.errors import BackendUnavailable, ConfigurationError
 
 from .api import SECOND, Api
-from .errors import STREAM_NAME_IN_USE, Refusal
+from .errors import STREAM_NAME_IN_USE, Refusal, table
 from .names import Names
 from .settings import NatsSettings
 
-_log = logging.getLogger("paigeant.nats")
 Version = tuple[int, int, int]
 
 OLDEST: Version = (2, 9, 0)
@@ -106,19 +104,8 @@ def _common(settings: NatsSettings, version: Version) -> dict[str, Any]:
 async def ensure_stream(api: Api, wanted: dict[str, Any], settings: NatsSettings) -> Features:
     """Make the stream, or see that the one there will do; switch on what it lacks and the server has.
 
-    A cluster may take longer to elect the leader of a new stream than an answer may take: asking once more for
-    the same changes nothing.
-
     :raises ConfigurationError: it was made with settings that would lose or mix up messages.
     """
-    try:
-        return await _ensure_stream(api, wanted, settings)
-    except OutcomeUnknown as exc:
-        _log.info("stream %s: %s; asking again", wanted["name"], exc)
-        return await _ensure_stream(api, wanted, settings)
-
-
-async def _ensure_stream(api: Api, wanted: dict[str, Any], settings: NatsSettings) -> Features:
     name = wanted["name"]
     found = await api.find(f"STREAM.INFO.{name}")
     if found is None:
@@ -128,7 +115,9 @@ async def _ensure_stream(api: Api, wanted: dict[str, Any], settings: NatsSetting
             if exc.code != STREAM_NAME_IN_USE:
                 raise api.mapped(exc) from exc
             found = await api.find(f"STREAM.INFO.{name}")  # somebody was faster, perhaps a newer release
-    config = cast("dict[str, Any]", (found or {}).get("config") or {})
+            if found is None:
+                raise BackendUnavailable(f"stream {name!r} at NATS {api.link.where} is being made") from exc
+    config = table(found.get("config"))
     _compare(config, wanted, settings, api.link.where)
     changes = _changes(config, wanted, settings)
     if not changes:

@@ -13,12 +13,13 @@ import socket
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from ..abc import Clock, Observer, StateStore, Transport
 from ..durations import seconds
-from ..errors import BackendClosed, BackendCorrupt, BackendError, ConfigurationError
+from ..errors import ConfigurationError
 from .activity import Activity
 from .background import Background
 from .environment import Environment, Session
@@ -26,12 +27,12 @@ from .execution import Host, Middleware
 from .heartbeat import Heartbeat
 from .hop import HopRunner
 from .process import long_running
-from .protocol import GIVE_BACK_WITHIN, protocol_for
+from .protocol import protocol_for
+from .serving import Serving, Stop
 from .sweeper import Sweeper
 from .throttle import Throttle
 
 if TYPE_CHECKING:
-    from ..abc import Consumer, Delivery
     from ..envelope.security import Security
 
 log = logging.getLogger("paigeant.worker")
@@ -85,9 +86,8 @@ class Worker:
         self._concurrency = _slots(concurrency)
         self._lease, self._grace = _duration("lease", lease, least=0.001), _duration("grace", grace, least=0.0)
         self._running: asyncio.Task[None] | None = None
-        self._stop: asyncio.Event | None = None
+        self._stop: Stop | None = None
         self._ready = asyncio.Event()
-        self._at_once = False
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -101,10 +101,10 @@ class Worker:
         """
         if self._stop is None:
             return
-        if self._stop.is_set() and self._running is not None:
-            self._at_once = True
+        if self._stop.asked.is_set() and self._running is not None:
+            self._stop.at_once = True
             self._running.cancel()
-        self._stop.set()
+        self._stop.asked.set()
 
     def run_sync(self) -> None:
         """Run until SIGTERM or SIGINT; a second signal stops at once. Tunes the process for it meanwhile."""
@@ -121,15 +121,15 @@ class Worker:
         """
         if self._stop is not None:
             raise ConfigurationError(f"worker {self.name} runs already; make another Worker to run it twice")
-        self._stop, self._at_once = asyncio.Event(), False
-        self._running = asyncio.ensure_future(self._serve())
+        self._stop = Stop()
+        self._running = asyncio.ensure_future(self._serve(self._stop))
         with _signals(self.stop) if signals else contextlib.nullcontext():
             try:
                 await asyncio.shield(self._running)  # whoever cancels us must not be the first to reach it
             except asyncio.CancelledError:
                 current = asyncio.current_task()
                 if current is not None and current.cancelling():
-                    self._at_once = True
+                    self._stop.at_once = True
                     self._running.cancel()
                     await asyncio.wait([self._running])
                     raise
@@ -147,17 +147,18 @@ class Worker:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._stop is not None and not self._stop.is_set():  # else it would be the second call, at once
+        if self._stop is not None and not self._stop.asked.is_set():  # else it would be the second call, at once
             self.stop()
         await self._background.join()
 
-    async def _serve(self) -> None:
+    async def _serve(self, stop: Stop) -> None:
         async with AsyncExitStack() as stack:
             env = await self._session.open()
             stack.push_async_callback(self._session.close)
             deps = await stack.enter_async_context(_span(self._lifespan, self)) if self._lifespan is not None else None
             slots = env.settings.concurrency if self._concurrency is None else self._concurrency
             lease = env.settings.lease if self._lease is None else self._lease
+            grace = env.settings.grace if self._grace is None else self._grace
             heartbeat = await stack.enter_async_context(Heartbeat(env, lease))
             host = Host(self.activities, deps, self._middleware)
             runner = HopRunner(
@@ -175,63 +176,9 @@ class Worker:
                 type(self.transport).__name__,
                 {"shared": "store of the transport", "separate": "separate store", "none": "no store"}[env.mode],
             )
-            await self._consume(env, runner, slots, lease)
-
-    async def _consume(self, env: Environment, runner: HopRunner, slots: int, lease: float) -> None:
-        assert self._stop is not None
-        hops: set[asyncio.Task[None]] = set()
-        async with _sweeping(env), self.transport.consume(self.queues, lease=lease) as consumer:
-            self._ready.set()
-            try:
-                await self._receive(consumer, runner, slots, hops)
-            finally:
-                await self._drain(hops, self._grace if self._grace is not None else env.settings.grace)
-
-    async def _receive(self, consumer: Consumer, runner: HopRunner, slots: int, hops: set[asyncio.Task[None]]) -> None:
-        """Receive into free slots until told to stop."""
-        assert self._stop is not None
-        freed = asyncio.Event()
-
-        def done(task: asyncio.Task[None]) -> None:
-            hops.discard(task)
-            freed.set()
-
-        stopping = asyncio.ensure_future(self._stop.wait())
-        try:
-            while not self._stop.is_set():
-                if len(hops) >= slots:
-                    freed.clear()
-                    await _first(stopping, asyncio.ensure_future(freed.wait()))
-                    continue
-                for delivery in await self._next(consumer, slots - len(hops), stopping):
-                    task = asyncio.create_task(runner.process(delivery), name="paigeant hop")
-                    hops.add(task)
-                    task.add_done_callback(done)
-        finally:
-            stopping.cancel()
-
-    async def _next(self, consumer: Consumer, limit: int, stopping: asyncio.Future[Any]) -> Sequence[Delivery]:
-        receiving = asyncio.ensure_future(consumer.receive(limit))
-        try:
-            await _first(stopping, receiving)
-            return () if receiving.cancelled() else receiving.result()
-        except BackendError as exc:
-            if self._stop is None or self._stop.is_set():
-                return ()
-            if isinstance(exc, (BackendClosed, BackendCorrupt)):
-                raise  # no waiting mends it: whoever started the worker must start it anew
-            log.warning("nothing can be received: %s; trying again", exc)
-            await asyncio.sleep(1.0)
-            return ()
-
-    async def _drain(self, hops: set[asyncio.Task[None]], grace: float) -> None:
-        """Let running activities finish; what is not done by then is given back unharmed."""
-        try:
-            if hops and not self._at_once:
-                log.info("worker %s stops; %d running activities have %g s to finish", self.name, len(hops), grace)
-                await asyncio.wait(tuple(hops), timeout=grace)
-        finally:  # a second signal, too: once the consumer is closed nothing can be given back by its hop
-            await _cancel(hops)
+            serving = Serving(self.name, runner, slots=slots, grace=grace, stop=stop)
+            async with _sweeping(env):
+                await serving.run(partial(self.transport.consume, self.queues, lease=lease), self._ready)
 
 
 def _by_name(activities: Iterable[Activity[..., Any]]) -> dict[str, Activity[..., Any]]:
@@ -267,27 +214,6 @@ def _duration(name: str, value: timedelta | float | None, *, least: float) -> fl
     if value is not None and (given is None or not least <= given <= 86_400):
         raise ConfigurationError(f"{name}={value!r} must be a timedelta or seconds, from {least:g} s to a day")
     return given
-
-
-async def _first(stopping: asyncio.Future[Any], other: asyncio.Future[Any]) -> None:
-    """Wait until either is done; ``other`` is cancelled, and waited for, if it is not."""
-    try:
-        await asyncio.wait([stopping, other], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        if not other.done():
-            other.cancel()
-            await asyncio.wait([other])
-
-
-async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
-    """Cancel them and wait, but not for ever: an activity may refuse to stop."""
-    for task in tuple(tasks):
-        task.cancel()
-    if tasks:
-        _, stubborn = await asyncio.wait(tuple(tasks), timeout=GIVE_BACK_WITHIN + 1.0)
-        for task in stubborn:
-            log.warning("%s does not stop when it is cancelled; it is left to its lease", task.get_name())
-            tasks.discard(task)
 
 
 def _span(lifespan: Any, worker: Worker) -> AbstractAsyncContextManager[Any]:

@@ -1,0 +1,126 @@
+"""Three NATS servers that agree on everything first: what is new is not known everywhere at once."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from paigeant import ActivitySpec, Worker, WorkflowClient, WorkflowDispatcher, activity
+from paigeant.errors import BackendUnavailable
+from paigeant.model.message import Message, Publication
+from paigeant_nats import api as api_module
+from paigeant_nats.api import Api
+from paigeant_nats.link import Link
+from paigeant_nats.settings import NatsSettings
+from paigeant_nats.transport import NatsTransport
+from rig.brokers import RunningServer, Server
+from rig.clusters import NatsCluster
+
+STARTS = 10
+"""Of a new namespace: of these, most failed when nothing was asked twice."""
+PROCESSES = 4
+
+
+@activity
+async def fine() -> int:
+    return 1
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsCluster]:
+    """Three nodes."""
+    with NatsCluster(tmp_path_factory.mktemp("nats-cluster")) as cluster:
+        yield cluster
+
+
+@pytest.mark.xdist_group("nats-cluster")
+@pytest.mark.parametrize("stored", [False, True], ids=["none", "own"])
+async def test_many_may_start_in_a_namespace_that_is_new(
+    cluster: NatsCluster, stored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not stored:
+        monkeypatch.setenv("PAIGEANT_STATE_STORE", "none")
+    for _ in range(STARTS):
+        namespace = f"new-{uuid.uuid4().hex[:12]}"
+        settings = NatsSettings(url=cluster.url.replace(",nats://", ","), namespace=namespace, replicas=3)
+        workers = [Worker(NatsTransport(settings), [fine]) for _ in range(PROCESSES)]
+        async with asyncio.TaskGroup() as group:
+            for worker in workers:
+                group.create_task(worker.run())
+            assert await run_one(settings) == "completed"
+            for worker in workers:
+                worker.stop()
+
+
+async def run_one(settings: NatsSettings) -> str:
+    async with NatsTransport(settings) as transport, WorkflowDispatcher(transport) as dispatcher:
+        workflow = await dispatcher.dispatch_workflow([ActivitySpec("fine")])
+        async with WorkflowClient(transport) as client:
+            return (await client.outcome(workflow, timeout=60)).status
+
+
+@asynccontextmanager
+async def listening(url: str, subject: str, answers: list[bytes | None]) -> AsyncIterator[None]:
+    """Somebody who answers so; ``None`` is silence."""
+    client = Client()
+    await client.connect(url)
+
+    async def answer(msg: Msg) -> None:
+        if (told := answers.pop(0)) is not None:
+            await msg.respond(told)
+
+    await client.subscribe(subject, cb=answer)
+    await client.flush()
+    try:
+        yield
+    finally:
+        await client.close()
+
+
+async def test_a_question_that_nobody_answers_is_asked_again(
+    nats_server: Server | RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_module, "_AGAIN", 0.05)
+    domain = f"d{uuid.uuid4().hex[:8]}"
+    link = Link(NatsSettings(url=nats_server.url, domain=domain, timeout=30))
+    await link.open()
+    try:
+        answers: list[bytes | None] = [None, None, b'{"name": "s"}']
+        async with listening(nats_server.url, f"$JS.{domain}.API.STREAM.INFO.s", answers), asyncio.timeout(20):
+            assert await Api(link).find("STREAM.INFO.s") == {"name": "s"}
+    finally:
+        await link.close()
+
+
+async def test_a_question_that_is_never_answered_ends_in_time(
+    nats_server: Server | RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_module, "_AGAIN", 0.1)
+    domain = f"d{uuid.uuid4().hex[:8]}"
+    link = Link(NatsSettings(url=nats_server.url, domain=domain, timeout=0.5))
+    await link.open()
+    try:
+        silence: list[bytes | None] = [None] * 100
+        async with listening(nats_server.url, f"$JS.{domain}.API.STREAM.INFO.s", silence), asyncio.timeout(20):
+            with pytest.raises(BackendUnavailable, match="did not answer in time"):
+                await Api(link).find("STREAM.INFO.s")
+        assert 100 - len(silence) >= 3
+    finally:
+        await link.close()
+
+
+async def test_who_publishes_to_a_stream_that_is_gone_does_not_notice(nats_server: Server | RunningServer) -> None:
+    namespace = f"gone-{uuid.uuid4().hex[:12]}"
+    client = Client()
+    await client.connect(nats_server.url)
+    async with NatsTransport(NatsSettings(url=nats_server.url, namespace=namespace)) as transport:
+        await client.jetstream().delete_stream(f"paigeant_{namespace}_queues")
+        await transport.publish(Publication("work", Message("m", b"body")))
+        assert [message.id for message in await transport.peek("work")] == ["m"]
+    await client.close()
