@@ -264,3 +264,19 @@ async def test_an_old_server_is_told_by_its_version(own_nats: NatsServer, monkey
     monkeypatch.setattr(Client, "connected_server_version", ServerVersion("2.1.0"))
     with pytest.raises(ConfigurationError, match=r"has version 2\.1\.0; use 2\.9"):
         await transport(own_nats.url).connect()
+
+
+@pytest.mark.parametrize(
+    ("jetstream", "remedy"),
+    [
+        (False, "start the server with JetStream"),
+        ({"max_file_store": 0, "max_memory_store": 1000}, "free some storage"),
+    ],
+    ids=["off", "no room"],
+)
+async def test_what_no_waiting_mends_is_told_before_any_time_limit(tmp_path: Path, jetstream: Any, remedy: str) -> None:
+    namespace = f"v-{uuid.uuid4().hex[:12]}"
+    with NatsServer(tmp_path, config={"jetstream": jetstream}) as server:
+        async with asyncio.timeout(60):
+            with pytest.raises(BackendUnavailable, match=remedy):
+                await NatsTransport(NatsSettings(url=server.url, namespace=namespace, timeout=300)).connect()

@@ -116,10 +116,10 @@ def translate(exc: BaseException, where: str, *, write: bool) -> PaigeantError:
 
 
 def passes(exc: BaseException) -> bool:
-    """Whether it may pass by itself, as the elections of a cluster do."""
+    """Whether it may pass by itself, as the elections of a cluster do; a server without JetStream or room does not."""
     cause = exc.__cause__
-    full = isinstance(cause, Refusal) and cause.code in _FULL
-    return isinstance(exc, (BackendUnavailable, OutcomeUnknown)) and not full
+    stays = isinstance(cause, client.NoRespondersError) or (isinstance(cause, Refusal) and cause.code in _FULL)
+    return isinstance(exc, (BackendUnavailable, OutcomeUnknown)) and not stays
 
 
 def _refused(exc: Refusal, where: str) -> PaigeantError:
