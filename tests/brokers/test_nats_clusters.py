@@ -66,53 +66,44 @@ async def run_one(settings: NatsSettings) -> str:
 
 
 @asynccontextmanager
-async def listening(url: str, subject: str, answers: list[bytes | None]) -> AsyncIterator[None]:
-    """Somebody who answers so; ``None`` is silence."""
-    client = Client()
-    await client.connect(url)
+async def answering(url: str, answers: list[bytes | None], timeout: float) -> AsyncIterator[Api]:
+    """A JetStream domain that answers ``STREAM.INFO.s`` so; ``None`` is silence."""
+    domain, server = f"d{uuid.uuid4().hex[:8]}", Client()
+    await server.connect(url)
 
     async def answer(msg: Msg) -> None:
         if (told := answers.pop(0)) is not None:
             await msg.respond(told)
 
-    await client.subscribe(subject, cb=answer)
-    await client.flush()
+    await server.subscribe(f"$JS.{domain}.API.STREAM.INFO.s", cb=answer)
+    await server.flush()
+    link = Link(NatsSettings(url=url, domain=domain, timeout=timeout))
+    await link.open()
     try:
-        yield
+        async with asyncio.timeout(30):
+            yield Api(link)
     finally:
-        await client.close()
+        await link.close()
+        await server.close()
 
 
 async def test_a_question_that_nobody_answers_is_asked_again(
     nats_server: Server | RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api_module, "_AGAIN", 0.05)
-    domain = f"d{uuid.uuid4().hex[:8]}"
-    link = Link(NatsSettings(url=nats_server.url, domain=domain, timeout=30))
-    await link.open()
-    try:
-        answers: list[bytes | None] = [None, None, b'{"name": "s"}']
-        async with listening(nats_server.url, f"$JS.{domain}.API.STREAM.INFO.s", answers), asyncio.timeout(20):
-            assert await Api(link).find("STREAM.INFO.s") == {"name": "s"}
-    finally:
-        await link.close()
+    async with answering(nats_server.url, [None, None, b'{"name": "s"}'], timeout=30) as api:
+        assert await api.find("STREAM.INFO.s") == {"name": "s"}
 
 
 async def test_a_question_that_is_never_answered_ends_in_time(
     nats_server: Server | RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api_module, "_AGAIN", 0.1)
-    domain = f"d{uuid.uuid4().hex[:8]}"
-    link = Link(NatsSettings(url=nats_server.url, domain=domain, timeout=0.5))
-    await link.open()
-    try:
-        silence: list[bytes | None] = [None] * 100
-        async with listening(nats_server.url, f"$JS.{domain}.API.STREAM.INFO.s", silence), asyncio.timeout(20):
-            with pytest.raises(BackendUnavailable, match="did not answer in time"):
-                await Api(link).find("STREAM.INFO.s")
-        assert 100 - len(silence) >= 3
-    finally:
-        await link.close()
+    silence: list[bytes | None] = [None] * 100
+    async with answering(nats_server.url, silence, timeout=0.5) as api:
+        with pytest.raises(BackendUnavailable, match="did not answer in time"):
+            await api.find("STREAM.INFO.s")
+    assert 100 - len(silence) >= 3
 
 
 async def test_who_publishes_to_a_stream_that_is_gone_does_not_notice(nats_server: Server | RunningServer) -> None:
