@@ -12,6 +12,7 @@ from ..abc import StateStore
 from ..durations import seconds
 from ..envelope.opening import Opened
 from ..errors import (
+    AudienceMismatch,
     BackendError,
     ConfigurationError,
     ResultExpired,
@@ -59,6 +60,7 @@ class WorkflowClient(Face):
         :raises ResultTimeout: it has not ended by then; it goes on, unless it is parked, as the text then says.
         :raises WorkflowNotFound: no such workflow.
         :raises ResultExpired: it ended long ago.
+        :raises SecurityError: what is kept as its outcome must not be trusted.
         :raises ConfigurationError: the timeout is neither.
         """
         outcome = await self.outcome(correlation_id, timeout=timeout)
@@ -86,6 +88,7 @@ class WorkflowClient(Face):
             raise ResultTimeout(f"workflow {correlation_id!r} has not ended within {limit:g} s; {standing}") from None
         if opened is None:
             return Outcome(correlation_id, status)
+        _check_proof(opened, correlation_id, status, env.now())
         return await _outcome(env, opened, keys, status)
 
     async def status(self, correlation_id: str) -> WorkflowStatus:
@@ -298,14 +301,23 @@ def _not_found(correlation_id: str) -> WorkflowNotFound:
     )
 
 
+def _check_proof(opened: Opened, correlation_id: str, status: str, now: float) -> None:
+    """Whoever writes to the store chooses what lies under a key, but not what it proves."""
+    found, signed = opened.slip.origin.wf, proven_status(opened, now)
+    if found != correlation_id:
+        raise AudienceMismatch(
+            f"the outcome that the store keeps for workflow {correlation_id!r} is signed for {found!r}; find out who "
+            "else writes to the store: what it says of this workflow cannot be trusted"
+        )
+    if signed != status:
+        raise WorkflowError(
+            f"workflow {found!r}: the store says {status!r}, its signed records say {signed or 'unfinished'!r}"
+        )
+
+
 async def _outcome(env: Environment, opened: Opened, keys: BranchKeys, status: str) -> Outcome:
     slip = opened.slip
     values = Values(env, opened, keys)
-    signed = proven_status(opened, env.now())
-    if signed != status:
-        raise WorkflowError(
-            f"workflow {slip.origin.wf!r}: the store says {status!r}, its signed records say {signed or 'unfinished'!r}"
-        )
     names = {hop.step: hop.act for hop in opened.hops}
     # What left the message is nowhere where there is no store.
     gone = {ref.h for ref in await values.fetch_any((*slip.results.values(), *slip.variables.values()))}
