@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from paigeant import ActivityContext, activity
-from paigeant.errors import AudienceMismatch
+from paigeant.errors import AudienceMismatch, PayloadMissing
+from paigeant.model.message import Message, Publication
 from paigeant.model.store import Entry
 from paigeant.state.cursor import Cursor
 from paigeant.state.ids import BranchKeys
 
-from ..support import STORED, Bed, Mode
+from ..support import PATIENCE, STORED, Bed, Mode, until
 
 
 @activity
@@ -31,6 +33,13 @@ async def kept(bed: Bed, workflow: str) -> Entry:
     return result
 
 
+def robbed(envelope: bytes) -> bytes:
+    """The same records, without their values."""
+    members = json.loads(envelope)
+    del members["blobs"]
+    return json.dumps(members, separators=(",", ":")).encode()
+
+
 @pytest.mark.parametrize("mode", STORED)
 async def test_the_outcome_of_another_workflow_is_refused(mode: Mode, tmp_path: Path) -> None:
     async with Bed("inmemory", mode, tmp_path) as bed:
@@ -40,3 +49,33 @@ async def test_the_outcome_of_another_workflow_is_refused(mode: Mode, tmp_path: 
         with pytest.raises(AudienceMismatch, match=r"'asked' is signed for 'other'; find out who"):
             await bed.outcome("asked")
         assert (await bed.outcome("other")).results == {"price": 999}
+
+
+@pytest.mark.parametrize("mode", STORED)
+async def test_an_outcome_without_the_values_that_the_store_must_have_is_refused(mode: Mode, tmp_path: Path) -> None:
+    async with Bed("inmemory", mode, tmp_path) as bed:
+        await bed.run([price.spec(amount=1)], price, correlation_id="w-1")
+        result = await kept(bed, "w-1")
+        await bed.state.put(result.key, robbed(result.value))
+        with pytest.raises(PayloadMissing, match="'w-1' lacks 1 of the values"):  # the result is in the history, too
+            await bed.outcome("w-1")
+
+
+async def test_an_outcome_that_lost_its_values_on_the_way_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAIGEANT_STATE_STORE", "none")
+    async with Bed("inmemory", "none", tmp_path) as bed, bed.client() as client:
+        queue = (await bed.inbox()).address()
+        workflow = await bed.dispatch([price.spec(amount=1)])
+
+        async def arrived() -> bool:
+            return (await bed.transport.queues(queue))[queue].ready == 1
+
+        async with bed.worker(price):
+            await until(arrived)
+        (message,) = await bed.transport.peek(queue)
+        await bed.transport.purge(queue)
+        await bed.transport.publish(Publication(queue, Message("m", robbed(message.body), message.headers)))
+        with pytest.raises(PayloadMissing, match="lacks 2 of the values"):
+            await client.outcome(workflow, timeout=PATIENCE)

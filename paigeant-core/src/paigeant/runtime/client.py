@@ -15,6 +15,7 @@ from ..errors import (
     AudienceMismatch,
     BackendError,
     ConfigurationError,
+    PayloadMissing,
     ResultExpired,
     ResultTimeout,
     RevisionConflict,
@@ -26,7 +27,7 @@ from ..errors import (
 from ..model.events import WorkflowResumed
 from ..model.names import check_correlation_id
 from ..model.store import Entry
-from ..routing import Status
+from ..routing import Slip, Status, needed_refs
 from ..state.cursor import Cursor, State
 from ..state.ids import BranchKeys
 from .environment import Environment, Face
@@ -319,8 +320,7 @@ async def _outcome(env: Environment, opened: Opened, keys: BranchKeys, status: s
     slip = opened.slip
     values = Values(env, opened, keys)
     names = {hop.step: hop.act for hop in opened.hops}
-    # What left the message is nowhere where there is no store.
-    gone = {ref.h for ref in await values.fetch_any((*slip.results.values(), *slip.variables.values()))}
+    gone = await _gone(env, slip, values)
     return Outcome(
         slip.origin.wf,
         status,
@@ -338,6 +338,23 @@ async def _outcome(env: Environment, opened: Opened, keys: BranchKeys, status: s
         () if status in _WANTED else tuple(undo.step.act for undo in reversed(slip.to_undo)),
         tuple(step.act for step in slip.discarded),
     )
+
+
+async def _gone(env: Environment, slip: Slip, values: Values) -> set[str]:
+    """Brings the values of an outcome to hand; returns the digests of those that are nowhere, as they may be.
+
+    Where there is no store, what left the message is nowhere; a store keeps values until the workflow has expired.
+
+    :raises PayloadMissing: one is gone that the message must carry, or the store still keep.
+    """
+    gone = {ref.h for ref in await values.fetch_any((*slip.results.values(), *slip.variables.values()))}
+    lost = gone.intersection(ref.h for ref in needed_refs(slip))
+    if lost and (env.store is None or env.now() < slip.origin.exp):
+        raise PayloadMissing(
+            f"the outcome of workflow {slip.origin.wf!r} lacks {len(lost)} of the values it was signed with; the "
+            "broker or the store has lost them, or somebody took them out: look up elsewhere what the workflow did"
+        )
+    return gone
 
 
 def _result_names(step: str, names: dict[str, str]) -> tuple[str, ...]:
