@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from paigeant import ActivityContext, activity
-from paigeant.errors import AudienceMismatch, PayloadMissing
+from paigeant.envelope import sha
+from paigeant.errors import AudienceMismatch, EnvelopeFormatError, PayloadMissing
 from paigeant.model.message import Message, Publication
 from paigeant.model.store import Entry
+from paigeant.runtime.values import Outbox
 from paigeant.state.cursor import Cursor
 from paigeant.state.ids import BranchKeys
 
-from ..support import PATIENCE, STORED, Bed, Mode, until
+from ..support import NO_RETRY, PATIENCE, STORED, Bed, Mode, until
 
 
 @activity
@@ -79,3 +81,25 @@ async def test_an_outcome_that_lost_its_values_on_the_way_is_refused(
         await bed.transport.publish(Publication(queue, Message("m", robbed(message.body), message.headers)))
         with pytest.raises(PayloadMissing, match="lacks 2 of the values"):
             await client.outcome(workflow, timeout=PATIENCE)
+
+
+@activity(retry=NO_RETRY)
+async def broken() -> None:
+    raise ValueError("no")
+
+
+@pytest.mark.parametrize("text", [b"no JSON", b"\xff", b"[" * 60_000], ids=["text", "bytes", "depth"])
+async def test_an_error_text_that_cannot_be_read_is_refused(
+    text: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a worker that may sign, and does not write what ours write."""
+
+    def add_text(self: Outbox, _: str) -> str:
+        self.blobs[sha(text)] = text
+        return sha(text)
+
+    monkeypatch.setattr(Outbox, "add_text", add_text)
+    monkeypatch.setattr(Outbox, "text", lambda *_: "")
+    async with Bed("inmemory", "shared", tmp_path) as bed:
+        with pytest.raises(EnvelopeFormatError, match="the error text of activity 'broken'"):
+            await bed.run([broken.spec()], broken)

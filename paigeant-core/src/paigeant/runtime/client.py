@@ -15,6 +15,7 @@ from ..errors import (
     AudienceMismatch,
     BackendError,
     ConfigurationError,
+    EnvelopeFormatError,
     PayloadMissing,
     ResultExpired,
     ResultTimeout,
@@ -367,5 +368,11 @@ def _fault(opened: Opened) -> FaultInfo | None:
     fault = opened.slip.fault
     if fault is None:
         return None
-    text = json.loads(opened.envelope.blobs.get(fault.text, b'""'))
-    return FaultInfo(fault.activity, fault.step, fault.error, str(text))
+    try:
+        text = str(json.loads(opened.envelope.blobs.get(fault.text, b'""')))
+    except (ValueError, RecursionError) as exc:
+        raise EnvelopeFormatError(
+            f"workflow {opened.slip.origin.wf!r}: the error text of activity {fault.activity!r} (step {fault.step!r}) "
+            "is no JSON; no worker of Paigeant writes that: find out who else holds a key that may run this step"
+        ) from exc
+    return FaultInfo(fault.activity, fault.step, fault.error, text)
