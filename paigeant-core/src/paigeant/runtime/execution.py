@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .activity import Activity
     from .claim import Claim
     from .environment import Environment
+    from .serving import Stop
 
 Middleware: TypeAlias = Callable[[ActivityContext[Any], Callable[[], Awaitable[Any]]], Awaitable[Any]]
 """Wraps each attempt: ``await call()`` runs it. What it raises counts as raised by the activity."""
@@ -60,6 +61,7 @@ class Host:
     activities: Mapping[str, Activity[..., Any]]
     deps: Any
     middleware: Sequence[Middleware]
+    stop: Stop
 
 
 class Execution:
@@ -76,19 +78,32 @@ class Execution:
         self._compensations = Compensations(env, claim, self._activity)
 
     async def run(self) -> Succeeded | Failed:
-        """The result of the attempt. Raises only if the claim is lost or the worker stops."""
+        """The result of the attempt.
+
+        :raises CancelledError: it failed, and as the claim is lost or the worker stops, that does not count.
+        """
         try:
-            if self._claim.next.direction == "undo":
-                return await self._undo()
-            return await self._do()
-        except asyncio.CancelledError as exc:
-            if self._claim.lost or _cancelled():
-                raise
-            return await self._failed(exc, "transient")
-        except (Exception, SystemExit) as exc:
+            result = await (self._undo() if self._claim.next.direction == "undo" else self._do())
+            await self._calm()
+            return result
+        except (Exception, asyncio.CancelledError, SystemExit) as exc:
+            await self._calm()
+            if self._claim.lost or self._host.stop.cancels:
+                raise asyncio.CancelledError from exc
             return await self._failed(exc, _kind(exc))
         finally:
             self._compensations.close()
+
+    async def _calm(self) -> None:
+        """Take back all cancelling of this task: a leaked cancel scope, say, may have done it. A stop or a lost
+        claim is known by its flag."""
+        task = self._claim.task
+        if task is None or not task.cancelling():
+            return
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)  # what was asked for and did not arrive yet; up to 3.12 uncancel leaves it
+        while task.cancelling():
+            task.uncancel()
 
     async def _do(self) -> Succeeded:
         activity, signature = self._activity, self._activity.signature
@@ -317,9 +332,3 @@ def _kind(exc: BaseException) -> Literal["transient", "permanent", "rate-limited
 def _delay(exc: BaseException) -> float | None:
     """The longest that is asked for: earlier, some call would be refused again."""
     return max((error.delay for error in leaves(exc) if isinstance(error, RetryAfter)), default=None)
-
-
-def _cancelled() -> bool:
-    """Whether somebody asked this task to stop, as opposed to the activity raising CancelledError itself."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

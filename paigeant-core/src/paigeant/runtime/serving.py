@@ -22,11 +22,25 @@ _PAUSE = 1.0
 
 
 class Stop:
-    """How a worker is told to stop: in order, or at once."""
+    """How a worker is told to stop: in order, or at once.
+
+    :ivar serving: the task that serves.
+    :ivar grace_over: set before the activities that still run are cancelled.
+    """
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.at_once = False
+        self.serving: asyncio.Task[Any] | None = None
+        self.grace_over = False
+
+    @property
+    def cancels(self) -> bool:
+        """Whether a cancelled activity is so because of the stop, and not by its own doing.
+
+        At its end an event loop cancels activities itself, and in the same breath the task that serves.
+        """
+        return self.grace_over or (self.serving is not None and self.serving.cancelling() > 0)
 
 
 class Serving:
@@ -50,6 +64,7 @@ class Serving:
         :param consume: begins to consume.
         :param ready: set once it receives.
         """
+        self._stop.serving = asyncio.current_task()
         stopping = asyncio.ensure_future(self._stop.asked.wait())
         async with AsyncExitStack() as stack:
             stack.callback(stopping.cancel)
@@ -119,6 +134,7 @@ class Serving:
                 )
                 await asyncio.wait(tuple(hops), timeout=self._grace)
         finally:  # a second signal, too: once the consumer is closed nothing can be given back by its hop
+            self._stop.grace_over = True
             await _cancel(hops)
 
 

@@ -160,7 +160,7 @@ class Worker:
             lease = env.settings.lease if self._lease is None else self._lease
             grace = env.settings.grace if self._grace is None else self._grace
             heartbeat = await stack.enter_async_context(Heartbeat(env, lease))
-            host = Host(self.activities, deps, self._middleware)
+            host = Host(self.activities, deps, self._middleware, stop)
             runner = HopRunner(
                 env,
                 protocol_for(env, lease),
