@@ -185,6 +185,10 @@ class Loud(Exception):
         return "x" * 1_000_000
 
 
+class Panic(BaseException):
+    """As extensions written in Rust raise it."""
+
+
 NAMELESS = type("", (Exception,), {})
 
 
@@ -197,6 +201,8 @@ NAMELESS = type("", (Exception,), {})
         SystemExit(3),
         asyncio.CancelledError(),
         ExceptionGroup("many", [ValueError("a"), TypeError("b")]),
+        Panic("index out of bounds"),
+        BaseExceptionGroup("many", [Panic(), ValueError("a")]),
         StopAsyncIteration(),
         RecursionError(),
         TimeoutError(),
@@ -224,10 +230,10 @@ async def test_whatever_an_activity_raises_is_a_fault_and_the_worker_goes_on(bed
 async def test_a_plain_function_may_raise_anything_too(bed: Bed) -> None:
     @activity(retry=NO_RETRY)
     def broken(kind: str) -> None:
-        raise {"stop": StopIteration, "exit": SystemExit, "cancel": asyncio.CancelledError}[kind]
+        raise {"stop": StopIteration, "exit": SystemExit, "cancel": asyncio.CancelledError, "panic": Panic}[kind]
 
     async with bed.worker(broken):
-        for kind in ("stop", "exit", "cancel"):
+        for kind in ("stop", "exit", "cancel", "panic"):
             outcome = await bed.outcome(await bed.dispatch([ActivitySpec("broken", {"kind": kind})]))
             assert outcome.status == "failed"
 

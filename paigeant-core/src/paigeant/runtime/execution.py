@@ -86,7 +86,9 @@ class Execution:
             result = await (self._undo() if self._claim.next.direction == "undo" else self._do())
             await self._calm()
             return result
-        except (Exception, asyncio.CancelledError, SystemExit) as exc:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise  # the event loop ends, or this coroutine: nothing can be awaited any more
+        except BaseException as exc:  # also of extensions: a panic in Rust is no Exception
             await self._calm()
             if self._claim.lost or self._host.stop.cancels:
                 raise asyncio.CancelledError from exc
