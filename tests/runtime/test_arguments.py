@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
-from paigeant import ActivityContext, ActivitySpec, InvalidWorkflow, ResultOf, activity
+from paigeant import ActivityContext, ActivitySpec, InvalidWorkflow, Outcome, ResultOf, activity
 from paigeant.errors import SerializationError
 
 from ..support import Bed
@@ -182,6 +182,37 @@ async def test_a_result_of_another_type_than_declared_is_permanent(bed: Bed) -> 
     assert outcome.fault is not None
     assert "'lies'" in outcome.fault.message
     assert attempts == [1]
+
+
+class Numbered(BaseModel):
+    number: int
+
+
+async def _numbered(memory: Bed, number: Any) -> Outcome:
+    @activity
+    async def opened() -> Numbered:
+        made = Numbered(number=1)
+        made.number = number  # pydantic does not look at it
+        return made
+
+    return await memory.run([ActivitySpec("opened")], opened)
+
+
+async def test_a_result_that_became_wrong_is_permanent_and_not_shown(
+    memory: Bed, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    outcome = await _numbered(memory, "hunter2")
+    assert outcome.status == "failed"
+    assert outcome.fault is not None
+    assert "'opened' returned another type than it declares: 'number'" in outcome.fault.message
+    assert "hunter2" not in outcome.fault.message
+    assert "hunter2" not in "".join(capfd.readouterr())
+    assert not recwarn.list
+
+
+async def test_a_result_that_can_be_read_as_declared_is_one(memory: Bed, recwarn: pytest.WarningsRecorder) -> None:
+    assert (await _numbered(memory, "42")).status == "completed"
+    assert not recwarn.list
 
 
 async def test_a_result_no_codec_can_carry_is_permanent_and_names_the_activity(bed: Bed) -> None:

@@ -124,13 +124,25 @@ class Signature:
         """
         try:
             checked = self._result.validate_python(value)
-            return checked if checked is None else self._result.dump_python(checked, mode="json")
+            return checked if checked is None else self._dump(checked)
         except CoreValidationError as exc:
             raise PermanentFault(
                 f"activity {self.owner!r} returned another type than it declares: {_explain(exc)}"
             ) from None
         except PydanticSerializationError as exc:
-            raise PermanentFault(f"activity {self.owner!r}: the result cannot be carried: {exc}") from exc
+            raise PermanentFault(f"activity {self.owner!r}: the result cannot be carried: {exc}") from None
+
+    def _dump(self, value: Any) -> Any:
+        """Make it plain. If a part is not what it declares, as a field that was set later, it must be readable as that.
+
+        pydantic would only warn of such a part, and quote it, in an error as well: the check tells without it.
+        """
+        try:
+            return self._result.dump_python(value, mode="json", warnings="error")
+        except PydanticSerializationError:
+            made = self._result.dump_python(value, mode="json", warnings="none")
+            self._result.validate_json(to_json(made, bytes_mode="base64"))
+            return made
 
     def typed_result(self, plain: Any) -> Any:
         """The inverse of ``plain_result``, for a reader of the result."""
