@@ -14,7 +14,7 @@ from paigeant.errors import BackendUnavailable
 from paigeant.state.cursor import Cursor, State
 from paigeant.state.ids import BranchKeys
 
-from ..support import KINDS, Bed, Kind, until
+from ..support import KINDS, PATIENCE, Bed, Kind, until
 
 
 @activity
@@ -184,6 +184,32 @@ async def test_a_second_stop_does_not_wait_for_an_activity_that_will_not_stop(be
         assert task.done()
     finally:
         release.set()
+
+
+async def test_a_third_stop_does_not_interrupt_the_giving_back(stored: Bed) -> None:
+    running, interrupted, release = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @activity
+    async def slow() -> None:
+        running.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            interrupted.set()
+            await release.wait()
+
+    await stored.dispatch([ActivitySpec("slow")])
+    worker = stored.worker(slow, grace=3600.0)
+    task = asyncio.create_task(worker.run())
+    await running.wait()
+    worker.stop()
+    worker.stop()
+    await interrupted.wait()
+    worker.stop()
+    release.set()
+    async with asyncio.timeout(PATIENCE):
+        await task
+    assert (await stored.transport.queues("slow"))["slow"].ready == 1
 
 
 async def test_a_worker_may_run_again_after_it_stopped(bed: Bed) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from paigeant import ActivitySpec, ConfigurationError, Worker, activity
 from paigeant.errors import BackendClosed
 
-from ..support import Bed, until
+from ..support import PATIENCE, Bed, until
 
 
 @activity
@@ -110,3 +110,40 @@ async def test_it_runs_once_at_a_time(memory: Bed) -> None:
             await worker.run()
     async with worker:
         assert (await memory.outcome(await memory.dispatch([ActivitySpec("fine")]))).results == {"fine": 1}
+
+
+@pytest.mark.parametrize("run", [lambda worker: asyncio.run(worker.run(signals=True)), Worker.run_sync])
+async def test_signals_are_for_the_main_thread(memory: Bed, run: Callable[[Worker], None]) -> None:
+    worker = memory.worker(fine)
+    with pytest.raises(ConfigurationError, match=r"main thread only.*call_soon_threadsafe"):
+        await asyncio.to_thread(run, worker)
+    async with worker:
+        assert (await memory.outcome(await memory.dispatch([ActivitySpec("fine")]))).results == {"fine": 1}
+
+
+async def test_however_often_it_is_cancelled_it_ends_before_it_returns(memory: Bed) -> None:
+    running, interrupted, release = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @activity
+    async def slow() -> None:
+        running.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            interrupted.set()
+            await release.wait()
+
+    await memory.dispatch([ActivitySpec("slow")])
+    worker = memory.worker(slow)
+    serving = asyncio.create_task(worker.run())
+    await running.wait()
+    serving.cancel()
+    await interrupted.wait()
+    serving.cancel()
+    with pytest.raises(ConfigurationError, match="runs already"):
+        await worker.run()
+    release.set()
+    await asyncio.wait([serving], timeout=PATIENCE)
+    assert serving.cancelled()
+    stats = (await memory.transport.queues("slow"))["slow"]
+    assert (stats.ready, stats.consumers) == (1, 0)

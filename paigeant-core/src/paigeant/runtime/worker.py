@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import socket
+import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -17,7 +18,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from ..abc import Clock, Observer, StateStore, Transport
+from ..abc import Clock, Observer, StateStore, Transport, see_through
 from ..durations import seconds
 from ..errors import ConfigurationError
 from .activity import Activity
@@ -97,17 +98,25 @@ class Worker:
     def stop(self) -> None:
         """Stop receiving, let running activities finish within the grace period, give back the rest.
 
-        A second call stops at once.
+        A second call stops at once. While it does not run, a call does nothing.
         """
         if self._stop is None:
             return
-        if self._stop.asked.is_set() and self._running is not None:
-            self._stop.at_once = True
-            self._running.cancel()
+        if self._stop.asked.is_set():
+            self._cut_short(self._stop)
         self._stop.asked.set()
 
+    def _cut_short(self, stop: Stop) -> None:
+        """Stop at once. Only the first call counts: another cancellation would interrupt the giving back."""
+        if self._running is not None and not stop.at_once:
+            stop.at_once = True
+            self._running.cancel()
+
     def run_sync(self) -> None:
-        """Run until SIGTERM or SIGINT; a second signal stops at once. Tunes the process for it meanwhile."""
+        """Run until SIGTERM or SIGINT; a second signal stops at once. Tunes the process for it meanwhile.
+
+        :raises ConfigurationError: as ``run``; this is for the main thread only.
+        """
         with contextlib.suppress(KeyboardInterrupt), long_running():
             asyncio.run(self.run(signals=True))
 
@@ -115,26 +124,31 @@ class Worker:
         """Serve until ``stop`` or cancellation.
 
         :param signals: also stop on SIGTERM and SIGINT (main thread only).
-        :raises ConfigurationError: settings, keys, store or lifespan do not fit, or it runs already.
+        :raises ConfigurationError: settings, keys, store or lifespan do not fit, it runs already, or signals are
+            wanted outside the main thread.
         :raises BackendClosed: the transport was disconnected while it served.
         :raises BackendCorrupt: what the transport holds is damaged, or was replaced.
         """
         if self._stop is not None:
             raise ConfigurationError(f"worker {self.name} runs already; make another Worker to run it twice")
         self._stop = Stop()
-        self._running = asyncio.ensure_future(self._serve(self._stop))
-        with _signals(self.stop) if signals else contextlib.nullcontext():
-            try:
-                await asyncio.shield(self._running)  # whoever cancels us must not be the first to reach it
-            except asyncio.CancelledError:
-                current = asyncio.current_task()
-                if current is not None and current.cancelling():
-                    self._stop.at_once = True
-                    self._running.cancel()
-                    await asyncio.wait([self._running])
-                    raise
-            finally:
-                self._running = self._stop = None
+        try:
+            with _signals(self.stop) if signals else contextlib.nullcontext():
+                await self._attend(self._stop)
+        finally:
+            self._running = self._stop = None
+
+    async def _attend(self, stop: Stop) -> None:
+        """Serve in a task of its own, and do not leave it before it has ended."""
+        self._running = asyncio.ensure_future(self._serve(stop))
+        try:
+            await asyncio.shield(self._running)  # whoever cancels us must not be the first to reach it
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                self._cut_short(stop)
+                await see_through(self._running)
+                raise
 
     async def __aenter__(self) -> Self:
         """Serve in the background; returns once it receives. Should it fail later, the block is cancelled and
@@ -245,6 +259,11 @@ async def _sweeping(env: Environment) -> AsyncGenerator[None]:
 
 @contextmanager
 def _signals(stop: Callable[[], None]) -> Generator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigurationError(
+            "signals reach the main thread only, and this is another; run the worker without them "
+            "(asyncio.run(worker.run())), and stop it with loop.call_soon_threadsafe(worker.stop)"
+        )
     loop = asyncio.get_running_loop()
     wanted = (signal.SIGTERM, signal.SIGINT)
     for number in wanted:
