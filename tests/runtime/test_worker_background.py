@@ -147,3 +147,14 @@ async def test_however_often_it_is_cancelled_it_ends_before_it_returns(memory: B
     assert serving.cancelled()
     stats = (await memory.transport.queues("slow"))["slow"]
     assert (stats.ready, stats.consumers) == (1, 0)
+
+
+async def test_it_is_entered_once_at_a_time(memory: Bed) -> None:
+    worker = memory.worker(fine)
+    async with worker:
+        with pytest.raises(ConfigurationError, match="runs already"):
+            await worker.__aenter__()
+        assert (await memory.outcome(await memory.dispatch([ActivitySpec("fine")]))).results == {"fine": 1}
+    assert (await memory.transport.queues("fine"))["fine"].consumers == 0
+    async with worker:
+        assert (await memory.outcome(await memory.dispatch([ActivitySpec("fine")]))).results == {"fine": 1}

@@ -89,6 +89,7 @@ class Worker:
         self._running: asyncio.Task[None] | None = None
         self._stop: Stop | None = None
         self._ready = asyncio.Event()
+        self._background: Background | None = None
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -130,7 +131,7 @@ class Worker:
         :raises BackendCorrupt: what the transport holds is damaged, or was replaced.
         """
         if self._stop is not None:
-            raise ConfigurationError(f"worker {self.name} runs already; make another Worker to run it twice")
+            raise self._twice()
         self._stop = Stop()
         try:
             with _signals(self.stop) if signals else contextlib.nullcontext():
@@ -152,10 +153,19 @@ class Worker:
 
     async def __aenter__(self) -> Self:
         """Serve in the background; returns once it receives. Should it fail later, the block is cancelled and
-        leaving it raises the error."""
+        leaving it raises the error.
+
+        :raises ConfigurationError: as ``run``, or it was entered already.
+        """
+        if self._background is not None:
+            raise self._twice()
         self._ready = asyncio.Event()
         self._background = Background(self.run(), name=f"paigeant worker {self.name}")
-        await self._background.started(self._ready.wait())
+        try:
+            await self._background.started(self._ready.wait())
+        except BaseException:
+            self._background = None
+            raise
         return self
 
     async def __aexit__(
@@ -163,7 +173,14 @@ class Worker:
     ) -> None:
         if self._stop is not None and not self._stop.asked.is_set():  # else it would be the second call, at once
             self.stop()
-        await self._background.join()
+        assert self._background is not None
+        try:
+            await self._background.join()
+        finally:
+            self._background = None
+
+    def _twice(self) -> ConfigurationError:
+        return ConfigurationError(f"worker {self.name} runs already; make another Worker to run it twice")
 
     async def _serve(self, stop: Stop) -> None:
         async with AsyncExitStack() as stack:
