@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from paigeant import ActivitySpec, activity
+from paigeant import ActivitySpec, WorkflowClient, activity
 from paigeant.abc.clock import SystemClock
+from paigeant.builtin.sqlite.transport import SqliteTransport
 from paigeant.errors import BackendClosed, BackendCorrupt, BackendUnavailable
 from paigeant.runtime.patience import patiently
 
@@ -44,6 +45,29 @@ async def test_dispatch_after_disconnect_says_so(stored: Bed) -> None:
         async with asyncio.timeout(PATIENCE):
             with pytest.raises(BackendClosed):
                 await dispatcher.dispatch_workflow(SLIP)
+
+
+async def test_who_closes_while_it_opens_closes_what_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connecting, proceed, connect = asyncio.Event(), asyncio.Event(), SqliteTransport.connect
+
+    async def slowly(transport: SqliteTransport) -> None:
+        connecting.set()
+        await proceed.wait()
+        await connect(transport)
+
+    monkeypatch.setattr(SqliteTransport, "connect", slowly)
+    transport = SqliteTransport(tmp_path / "queues.db")
+    client = WorkflowClient(transport)
+    entering = asyncio.create_task(client.__aenter__())
+    await connecting.wait()
+    closing = asyncio.create_task(client.close())
+    await asyncio.sleep(0)
+    proceed.set()
+    await asyncio.gather(entering, closing)
+    with pytest.raises(BackendClosed):
+        await transport.queues()
 
 
 async def test_a_worker_whose_transport_was_closed_ends_with_that(stored: Bed) -> None:

@@ -164,9 +164,10 @@ class Session:
         self._stack.push_async_callback(callback)
 
     async def close(self) -> None:
-        """Close what was opened here; may be opened again."""
-        self._environment = None
-        await self._stack.aclose()
+        """Close what was opened here, or is just being opened; may be opened again."""
+        async with self._lock:
+            self._environment = None
+            await self._stack.aclose()
 
     async def _build(self) -> Environment:
         from ..plugins.registry import PluginRegistry
