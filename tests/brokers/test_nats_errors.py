@@ -25,7 +25,7 @@ from paigeant.errors import (
     PaigeantError,
 )
 from paigeant.model.message import Message, Publication
-from paigeant_nats.errors import Refusal, cannot_connect, translate
+from paigeant_nats.errors import Refusal, cannot_connect, passes, translate
 from paigeant_nats.settings import NatsSettings
 from paigeant_nats.transport import NatsTransport
 from rig.brokers import NatsServer
@@ -90,6 +90,7 @@ def test_our_own_errors_pass() -> None:
         (10039, ConfigurationError, "nats-server -js"),
         (10047, BackendUnavailable, "free some storage"),
         (10023, BackendUnavailable, "limits"),
+        (10005, BackendUnavailable, "server that is down"),
         (10054, MessageTooLarge, "max_msg_size"),
         (10058, ConfigurationError, "PAIGEANT_NAMESPACE"),
         (99999, BackendUnavailable, "told"),
@@ -99,6 +100,11 @@ def test_refusals_of_the_server_are_mapped(code: int, kind: type[PaigeantError],
     error = translate(Refusal({"err_code": code, "description": "told"}, "subject"), WHERE, write=True)
     assert type(error) is kind
     assert remedy in str(error)
+
+
+@pytest.mark.parametrize(("code", "waits"), [(10005, True), (10008, True), (10023, False), (10047, False)])
+def test_a_server_that_is_away_is_waited_for_and_one_that_is_full_is_not(code: int, waits: bool) -> None:
+    assert passes(translate(Refusal({"err_code": code}, "subject"), WHERE, write=False)) is waits
 
 
 @pytest.mark.parametrize("told", [{}, {"err_code": "x", "description": 7}, {"err_code": None}])

@@ -26,8 +26,9 @@ NO_MESSAGE = 10037
 STREAM_NAME_IN_USE = 10058
 CONSUMER_EXISTS = (10013, 10105, 10148)
 _DISABLED = {10039, 10076, 10035}
-_FULL = {10002, 10005, 10023, 10026, 10027, 10028, 10047, 10077}
+_FULL = {10002, 10023, 10026, 10027, 10028, 10047, 10077}
 _TOO_LARGE = {10054}
+_NO_PLACE = {10005}
 
 _REMEDIES = {
     STREAM_NAME_IN_USE: "another program made it: rename that, or use another PAIGEANT_NAMESPACE",
@@ -128,6 +129,10 @@ def _refused(exc: Refusal, where: str) -> PaigeantError:
         return ConfigurationError(f"{told}; {_ENABLE}")
     if exc.code in _FULL:
         return BackendUnavailable(f"{told}; raise the limits of the account or of the stream, or free some storage")
+    if exc.code in _NO_PLACE:
+        return BackendUnavailable(
+            f"{told}; start the server that is down, make room, or lower PAIGEANT_NATS_REPLICAS to the servers"
+        )
     if exc.code in _TOO_LARGE:
         return MessageTooLarge(f"{told}; raise max_msg_size of the stream, or send less")
     if exc.code in _REMEDIES:
