@@ -117,7 +117,7 @@ def test_a_refusal_may_hold_anything(told: dict[str, Any]) -> None:
     [
         (nats.errors.AuthorizationError(), ConfigurationError, "PAIGEANT_NATS_USERNAME"),
         (nats.errors.Error("nats: 'Authorization Violation'"), ConfigurationError, "PAIGEANT_NATS_USERNAME"),
-        (nats.errors.Error("nats: 'Authentication Timeout'"), ConfigurationError, "PAIGEANT_NATS_USERNAME"),
+        (nats.errors.Error("nats: 'Authentication Timeout'"), BackendUnavailable, "authorization.timeout"),
         (ssl.SSLError("certificate verify failed"), ConfigurationError, "PAIGEANT_NATS_TLS"),
         (nats.errors.SecureConnWantedError(), ConfigurationError, "nats:// for one without"),
         (ModuleNotFoundError("No module named 'nkeys'"), ConfigurationError, "nats-py[nkeys]"),

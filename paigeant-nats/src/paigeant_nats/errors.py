@@ -170,6 +170,10 @@ def cannot_connect(exc: BaseException | None, where: str, *, tls: bool = False) 
         error = exc
     elif is_refused_login(exc):
         error = ConfigurationError(f"NATS at {where} refused the login ({text}); {_AUTH}")
+    elif _slow(text):
+        error = BackendUnavailable(
+            f"NATS at {where} did not wait for the login ({text}); try again, or raise `authorization.timeout` there"
+        )
     elif isinstance(exc, (ssl.SSLError, client.SecureConnWantedError, client.SecureConnRequiredError)):
         error = ConfigurationError(f"no TLS with NATS at {where} ({text}); {_TLS}")
     elif isinstance(exc, ImportError):
@@ -201,7 +205,12 @@ def is_refused_login(exc: BaseException | None) -> bool:
     if isinstance(exc, client.AuthorizationError):
         return True
     text = str(exc).lower()
-    return isinstance(exc, client.Error) and ("authorization" in text or "authentication" in text)
+    return isinstance(exc, client.Error) and ("authorization" in text or "authentication" in text) and not _slow(text)
+
+
+def _slow(text: str) -> bool:
+    """Whether the server did not wait for the end of the login, which says nothing about it."""
+    return "authentication timeout" in text.lower()
 
 
 def forbidden(text: str, where: str) -> ConfigurationError:
