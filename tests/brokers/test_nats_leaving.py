@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from paigeant import DeadLetters
-from paigeant.errors import BackendClosed, BackendError, BackendUnavailable
+from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, OutcomeUnknown
 from paigeant.model.message import Message, Publication
 from paigeant_nats import hints, leases
 from paigeant_nats.settings import NatsSettings
@@ -259,6 +259,20 @@ async def test_two_thousand_watchers_come_and_go_while_the_connection_is_replace
         await link.send(f"{subject}.new", b"")
         await until(lambda: len(heard) == 501, PATIENCE)
         assert len(link.client._subs) == 502
+
+
+async def test_what_was_under_way_at_the_disconnect_may_have_happened(own_nats: NatsServer) -> None:
+    with Proxy(own_nats.host, own_nats.port) as proxy:
+        async with opened(f"nats://{proxy.host}:{proxy.port}", timeout=30.0) as transport:
+            store = transport.state_store()
+            await store.put("a", b"1")
+            await transport.publish(work(1))
+            await asyncio.to_thread(proxy.cut)
+            calls = [transport.publish(work(2)), store.put("a", b"2"), store.get("a")]
+            under_way = asyncio.gather(*calls, return_exceptions=True)
+            await until(lambda: len(transport._session.link._waiting) == 3)
+            await transport.disconnect()
+            assert [type(told) for told in await under_way] == [OutcomeUnknown, OutcomeUnknown, BackendClosed]
 
 
 async def test_two_instances_on_two_servers_are_not_mixed_up(own_nats: NatsServer, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from paigeant.abc import see_through
-from paigeant.errors import BackendClosed, BackendUnavailable
+from paigeant.errors import BackendClosed, BackendUnavailable, OutcomeUnknown
 
 from .aio import end
 from .client import HardenedClient
@@ -69,10 +69,11 @@ class Link:
         self._keeper = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
-        """Flush and close; all who wait get ``BackendClosed``."""
+        """Flush and close; all who wait get ``BackendClosed``, or ``OutcomeUnknown`` for a write."""
         client, self._client = self._client, None
         keeper, self._keeper = self._keeper, None
-        self._fail(lambda _: BackendClosed(f"the connection to NATS at {self.where} was closed"))
+        told = f"the connection to NATS at {self.where} was closed"
+        self._fail(lambda write: OutcomeUnknown(f"{told}; it may have happened") if write else BackendClosed(told))
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -212,8 +213,7 @@ class Link:
         log.warning("the connection to NATS at %s is lost; reconnecting", self.where)
         abort(client)
         cause = ConnectionResetError("the connection was lost")
-        writes = {subject for _, _, subject, write in self._waiting.values() if write}
-        self._fail(lambda subject: translate(cause, self.where, write=subject in writes))
+        self._fail(lambda write: translate(cause, self.where, write=write))
         for listener in tuple(self.on_down):
             listener()
 
@@ -254,9 +254,9 @@ class Link:
                 future.set_exception(translate(nats.errors.TimeoutError(), self.where, write=write))
         self._timer = loop.call_later(_LOOK, self._expire, loop) if self._waiting else None
 
-    def _fail(self, error: Callable[[str], Exception], concerns: Callable[[str], bool] = lambda _: True) -> None:
-        for token, (future, _, subject, _) in list(self._waiting.items()):
+    def _fail(self, error: Callable[[bool], Exception], concerns: Callable[[str], bool] = lambda _: True) -> None:
+        for token, (future, _, subject, write) in list(self._waiting.items()):
             if concerns(subject):
                 del self._waiting[token]
                 if not future.done():
-                    future.set_exception(error(subject))
+                    future.set_exception(error(write))
