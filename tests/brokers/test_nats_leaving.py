@@ -293,6 +293,21 @@ async def test_two_instances_on_two_servers_are_not_mixed_up(own_nats: NatsServe
             await asyncio.gather(first.settle(), second.settle())
 
 
+async def test_a_disconnect_during_connect_leaves_nothing_open(nats_server: Any) -> None:
+    before = asyncio.all_tasks()
+    transport = NatsTransport(NatsSettings(url=nats_server.url, namespace=f"r-{uuid.uuid4().hex[:12]}"))
+    connecting = [asyncio.create_task(transport.connect()) for _ in range(2)]
+    await asyncio.sleep(0)
+    await transport.disconnect()
+    found = await asyncio.gather(*connecting, return_exceptions=True)
+    assert [type(one) for one in found] == [BackendClosed, BackendClosed]
+    with pytest.raises(BackendClosed):
+        await transport.queues("work")
+    assert not {task for task in asyncio.all_tasks() - before if not task.done()}
+    async with transport:
+        await transport.publish(work(1))
+
+
 async def test_a_transport_that_was_closed_serves_again(nats_server: Any) -> None:
     async with opened(nats_server.url) as transport:
         store = transport.state_store()

@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
 from paigeant.abc import see_through
-from paigeant.errors import BackendError, BackendUnavailable, ConfigurationError
+from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, ConfigurationError
 
 from .api import Api
 from .codec import HEADROOM
@@ -45,29 +45,41 @@ class Session:
         self.server_clock = False
         self.uses_queues = queues
         self._state_ready: asyncio.Future[None] | None = None
-        self._open = False
+        self._open, self._closings = False, 0
         self._mutex = asyncio.Lock()
         self._mending: asyncio.Task[None] | None = None
         self._offset = self._ahead = 0.0
         self._read_at = float("-inf")
 
     async def open(self) -> None:
-        """Connect, make and check the streams."""
+        """Connect, make and check the streams.
+
+        :raises BackendClosed: it was closed meanwhile; nothing stays open.
+        """
+        closings = self._closings
         async with self._mutex:
             if self._open:
                 return
             try:
+                self._check(closings)
                 await self.link.open()
+                self._check(closings)
                 await self._settled(self._prepare)
+                self._check(closings)
             except BaseException:
                 await self.link.close()
                 raise
             self.link.on_up.append(self.mend)
             self._open = True
 
+    def _check(self, closings: int) -> None:
+        if self._closings != closings:
+            raise BackendClosed(f"NATS at {self.link.where} was disconnected while it was connecting")
+
     async def close(self) -> None:
-        """Close it all."""
+        """Close it all; who is opening it does not succeed."""
         self._open = False
+        self._closings += 1
         self._state_ready = None
         self.link.on_up.clear()
         self.link.on_down.clear()
