@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from paigeant import ActivitySpec, PermanentFault, RetryPolicy, WorkflowClient, WorkflowFailed, activity
+from paigeant import ActivitySpec, PermanentFault, RetryAfter, RetryPolicy, WorkflowClient, WorkflowFailed, activity
 from paigeant.model.events import WorkflowEnded
 from paigeant.testing import VirtualClock
 
-from ..support import MODES, NO_RETRY, STORED, Bed, Mode, Recorder, until
+from ..support import MODES, NO_RETRY, PATIENCE, STORED, Bed, Mode, Recorder, until
 
 EXPIRES = 60.0
 LATE = EXPIRES + 310.0
@@ -144,3 +145,35 @@ async def test_a_step_that_takes_longer_than_its_workflow_has_ends_it(
     assert {event.status for event in ends} == {"expired"}
     assert len({event.id for event in ends}) == 1, "whoever saw it first"
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_wait_that_is_longer_than_its_workflow_has_ends_with_it(
+    mode: Mode, tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if mode == "none":
+        monkeypatch.setenv("PAIGEANT_STATE_STORE", "none")
+    began = asyncio.Event()
+
+    @activity("limited")
+    async def limited() -> None:
+        began.set()
+        raise RetryAfter(100 * LATE)
+
+    async with (
+        Bed("inmemory", mode, tmp_path, clock=clock) as bed,
+        bed.worker(limited, clock=clock),
+        bed.dispatcher(clock=clock) as dispatcher,
+        bed.client(clock=clock) as client,
+    ):
+        workflow = await dispatcher.dispatch_workflow([ActivitySpec("limited")], expires=EXPIRES)
+        await began.wait()
+
+        async def put_off() -> bool:
+            stats = (await bed.transport.queues("limited"))["limited"]
+            return not stats.ready and not stats.in_flight
+
+        await until(put_off)
+        await clock.advance(LATE)
+        async with asyncio.timeout(PATIENCE):
+            assert (await client.outcome(workflow)).status == "expired"

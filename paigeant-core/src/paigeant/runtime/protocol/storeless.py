@@ -9,6 +9,7 @@ from ...errors import Expired
 from ...model.message import Message, Publication
 from ...model.names import dead_letter_queue
 from ...state.cursor import Cursor
+from ...state.transitions import EXPIRY_MARGIN
 from ..claim import Claim
 from ..patience import patiently
 from ..refusal import refused
@@ -59,8 +60,10 @@ class StorelessProtocol(HopProtocol):
         return await self._settle(claim.delivery, *self._reply(slip.origin, message))
 
     async def retry(self, claim: Claim, delay: float, *, counted: bool) -> None:
+        """Nobody else looks when the workflow has expired, so its message is back by then, however long the delay."""
         attempt = claim.cursor.attempt + (1 if counted else 0)
-        await self._settle(claim.delivery, await self._again(claim, attempt, delay))
+        left = max(0.0, claim.cursor.exp + EXPIRY_MARGIN - self._env.now())
+        await self._settle(claim.delivery, await self._again(claim, attempt, min(delay, left)))
 
     async def park(self, claim: Claim, reason: str) -> None:
         """A dead letter: there is nothing else that could keep it. Its header names the kind of reason."""
