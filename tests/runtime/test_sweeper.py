@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from paigeant import ActivityContext, ActivitySpec, RetryPolicy, WorkflowDispatcher, activity
 from paigeant.builtin.inmemory.store import InMemoryStore
 from paigeant.builtin.inmemory.transport import InMemoryTransport
-from paigeant.errors import BackendCorrupt
+from paigeant.errors import BackendCorrupt, BackendUnavailable, ConfigurationError
 from paigeant.model.store import Entry
 from paigeant.runtime.sweeper import Sweeper
 from paigeant.state.cursor import Cursor
@@ -167,6 +168,28 @@ async def test_a_message_lost_from_a_backlog_is_sent_again_soon_however_long_it_
                 await delivery.settle()
         assert await after(121) == 1
         assert [await after(121) for _ in range(HELD_BACK)][-1] == 2  # and it is not held back for ever
+
+
+@pytest.mark.parametrize("error", [BackendUnavailable, ConfigurationError])
+async def test_where_nobody_may_look_at_queues_a_lost_message_is_sent_again_each_time(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(self: InMemoryTransport, *names: str) -> NoReturn:
+        raise error("this user may not look at queues")
+
+    monkeypatch.setattr(InMemoryTransport, "queues", refuse)
+    clock = VirtualClock()
+    async with Bed("inmemory", "separate", tmp_path, clock=clock) as bed, bed.client(clock=clock) as client:
+        async with bed.dispatcher(clock=clock) as dispatcher:
+            workflow = await dispatcher.dispatch_workflow([ActivitySpec("echo")])
+        sweeper = Sweeper(await client._session.open(), bed.state)
+        for seconds in (31, 121, 121):
+            await bed.transport.purge("echo")
+            clock.jump(seconds)
+            await sweeper.sweep()
+            assert len(await bed.transport.peek("echo")) == 1
+        status = await client.status(workflow)
+        assert (status.state, status.consumers) == ("ready", None)
 
 
 class Stale(InMemoryStore):

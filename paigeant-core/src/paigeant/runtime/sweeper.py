@@ -8,7 +8,7 @@ import random
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..errors import BackendError, MessageTooLarge, RevisionConflict, SignerUnavailable
+from ..errors import BackendError, ConfigurationError, MessageTooLarge, RevisionConflict, SignerUnavailable
 from ..model.events import WorkflowEnded
 from ..model.store import KEEP, Entry
 from ..state.cursor import Cursor, State
@@ -131,7 +131,12 @@ class Sweeper:
         return await self._ready[queue]
 
     async def _ask(self, queue: str) -> int:
-        return (await self._env.transport.queues(queue))[queue].ready
+        """What is not told counts as none: rather is a message sent twice, at our rate, than a lost one never again."""
+        try:
+            return (await self._env.transport.queues(queue))[queue].ready
+        except (BackendError, ConfigurationError) as exc:
+            log.info("whether work is ready in queue %r is not known: %s", queue, exc)
+            return 0
 
     async def _expire(self, keys: BranchKeys, entry: Entry, cursor: Cursor) -> None:
         """Nobody did it in time: it is parked, its worker is gone, or its queue is not served."""
