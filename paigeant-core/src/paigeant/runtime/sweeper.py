@@ -131,10 +131,11 @@ class Sweeper:
         return await self._ready[queue]
 
     async def _ask(self, queue: str) -> int:
-        """What is not told counts as none: rather is a message sent twice, at our rate, than a lost one never again."""
+        """What we may not be told counts as none: rather is a message sent twice, at our rate, than a lost one never
+        again."""
         try:
             return (await self._env.transport.queues(queue))[queue].ready
-        except (BackendError, ConfigurationError) as exc:
+        except ConfigurationError as exc:  # a right is missing; a broker that is away is asked at the next look
             log.info("whether work is ready in queue %r is not known: %s", queue, exc)
             return 0
 
