@@ -139,6 +139,8 @@ class Session:
                 f"namespace {namespace!r} is not that of the transport ({transport.namespace!r}); "
                 f"use get_transport(namespace={namespace!r})"
             )
+        for part in (state_store, security):
+            _check_namespace(part, transport)
         self._transport, self._state_store, self._security = transport, state_store, security
         self._clock: Clock = clock or SystemClock()
         self._observers = _observers(observers)
@@ -270,6 +272,15 @@ def check_pairing(transport: Transport, store: StateStore) -> None:
         raise ConfigurationError(
             f"{type(store).__name__} lives inside one process, and {type(transport).__name__} outlives it: when the "
             f"process ends, its workflows would be lost; {own if transport.state_store() else ''}{PAIRING}"
+        )
+
+
+def _check_namespace(part: StateStore | Security | None, transport: Transport) -> None:
+    """Refuse what is of another namespace: its workflows or signatures would be taken for those of this one."""
+    if part is not None and part.namespace != transport.namespace:
+        raise ConfigurationError(
+            f"{type(part).__name__} is of namespace {part.namespace!r}, and {type(transport).__name__} of "
+            f"{transport.namespace!r}; give both the same namespace"
         )
 
 
