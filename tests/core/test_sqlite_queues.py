@@ -39,6 +39,12 @@ async def test_namespaces_in_one_file_do_not_see_each_other(tmp_path: Path) -> N
         assert (await red.queues("q"))["q"].ready == 1
 
 
+async def test_purging_a_queue_that_does_not_exist_makes_none(tmp_path: Path) -> None:
+    async with SqliteTransport(tmp_path / "q.db") as transport:
+        assert await transport.purge("mistyped") == 0
+        assert await transport.queues() == {}
+
+
 async def test_numbers_are_not_reused_so_no_old_lease_fits_a_new_message(tmp_path: Path) -> None:
     """Without a counter of our own, SQLite would give the number of a deleted last row again."""
     async with SqliteTransport(tmp_path / "q.db") as transport, transport.consume(["q"], lease=30) as consumer:

@@ -223,7 +223,8 @@ class Writer:
             case Declare():
                 return self._declare(op, now)
             case Purge():
-                return self._purge("queue = ? AND avail <= ?", (self._queue(op.queue), now))
+                where = "queue = (SELECT id FROM queue WHERE space = ? AND name = ?) AND avail <= ?"
+                return self._purge(where, (self.space, op.queue, now))
         assert_never(op)
 
     def _claim(self, op: Claim, now: float) -> Claimed:
@@ -265,7 +266,7 @@ class Writer:
             lapses.consumed(self._connection, number, op.keep, now)
         return numbers
 
-    def _purge(self, where: str, values: tuple[float, ...]) -> int:
+    def _purge(self, where: str, values: tuple[Any, ...]) -> int:
         numbers = [number for (number,) in self._connection.execute(f"SELECT id FROM msg WHERE {where}", values)]
         delete_messages(self._connection, numbers)
         return len(numbers)
