@@ -84,14 +84,33 @@ def test_text_from_outside_cannot_steer_a_terminal(text: str, shown: str) -> Non
     assert printable(text) == shown
 
 
-@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
-def test_a_log_line_is_one_line(formatter: logging.Formatter) -> None:
-    record = logging.LogRecord("x", logging.INFO, "f", 1, "one %s", ("\n2026 INFO forged\x1b[31m",), None)
+def hostile() -> logging.LogRecord:
+    """Message, error and fact are from outside."""
+    text = "\n2026 INFO\r forged\x1b[31m"
+    try:
+        raise ValueError(text)
+    except ValueError:
+        record = logging.LogRecord("x", logging.INFO, "f", 1, "one %s", (text,), sys.exc_info())
     record.__dict__["workflow"] = "wf\nforged"
-    line = formatter.format(record)
-    assert "\n" not in line
-    assert "\x1b" not in line
+    return record
+
+
+def test_a_json_log_is_one_line() -> None:
+    line = JsonFormatter().format(hostile())
+    assert line.isprintable()
     assert "wf" in line
+
+
+def test_further_lines_of_a_text_log_are_indented_and_harmless() -> None:
+    first, *further = TextFormatter().format(hostile()).split("\n")
+    assert first.endswith("one   workflow=wf\\nforged")
+    assert [line for line in further if "forged" in line] == ["    2026 INFO\\r forged\\x1b[31m"] * 2
+    assert all(line.startswith("    ") and line.isprintable() for line in further)
+
+
+def test_a_stack_in_a_message_is_readable() -> None:
+    record = logging.LogRecord("x", logging.WARNING, "f", 1, "it blocks\n%s", ('  File "a.py"\n    sleep()\n',), None)
+    assert TextFormatter().format(record).endswith('it blocks\n      File "a.py"\n        sleep()')
 
 
 def test_a_log_line_shows_the_error() -> None:

@@ -1,4 +1,4 @@
-"""Logs of ``paigeant worker``: on stderr, one line each, as text or JSON."""
+"""Logs of ``paigeant worker``: on stderr, as text or as JSON of one line each."""
 
 from __future__ import annotations
 
@@ -42,13 +42,17 @@ def configure(level: Level, form: Format) -> None:
 
 
 class TextFormatter(logging.Formatter):
-    """Time in UTC, level, message, facts; control characters cannot forge a line."""
+    """Time in UTC, level, message, facts; then, indented, what else the message has and the trace.
+
+    Control characters cannot steer a terminal, and as further lines are indented, none can pass for a record.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         facts = " ".join(f"{name}={printable(value)}" for name, value in _facts(record).items())
-        line = f"{_time(record)} {record.levelname:<7} {printable(record.getMessage())}"
         trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
-        return f"{line}{'  ' if facts else ''}{facts}{trace}"
+        message, *further = map(printable, f"{record.getMessage().rstrip()}{trace}".split("\n"))
+        line = f"{_time(record)} {record.levelname:<7} {message}{'  ' if facts else ''}{facts}"
+        return "\n    ".join((line, *further))
 
 
 class JsonFormatter(logging.Formatter):
