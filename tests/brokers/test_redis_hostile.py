@@ -13,7 +13,7 @@ import redis.asyncio as bare
 
 import paigeant_redis.layout as layout
 import paigeant_redis.watches as watches_module
-from paigeant.errors import BackendError, ConfigurationError
+from paigeant.errors import BackendClosed, BackendError, ConfigurationError
 from paigeant.model.store import ABSENT, Write
 from paigeant_redis.dial import Dialer
 from paigeant_redis.layout import read_message
@@ -235,3 +235,25 @@ async def test_a_wrong_password_is_told_in_a_cluster_too() -> None:
     async with stub((b"AUTH", b"-WRONGPASS invalid username-password pair\r\n")) as port:
         with pytest.raises(ConfigurationError, match="PAIGEANT_REDIS_PASSWORD"):
             await Dialer(RedisSettings(url=f"redis://u:pw@127.0.0.1:{port}", mode="cluster")).dial()
+
+
+async def test_a_call_that_waits_for_a_silent_server_learns_that_it_was_closed(own_redis: RedisServer) -> None:
+    arrived, left = asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await reader.read()
+        writer.close()
+        left.set()
+
+    transport = RedisTransport(RedisSettings(url=own_redis.url))
+    await transport.connect()
+    own_redis.kill()
+    async with await asyncio.start_server(silent, own_redis.host, own_redis.port), asyncio.timeout(PATIENCE):
+        calls = [asyncio.ensure_future(call) for call in (transport.queues("work"), transport.state_store().due(1.0))]
+        await arrived.wait()
+        await transport.disconnect()
+        for call in calls:
+            with pytest.raises(BackendClosed):
+                await call
+        await left.wait()

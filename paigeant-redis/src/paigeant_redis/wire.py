@@ -49,13 +49,16 @@ class Wire:
         """Connect unless connected. Callers at the same time share one attempt.
 
         :raises BackendUnavailable: the server is not reached.
+        :raises BackendClosed: closed meanwhile.
         """
         if self._connection is not None:
             return
-        if self._dialing is None:
-            self._dialing = asyncio.create_task(self._dial())
-            self._dialing.add_done_callback(self._dialed)
-        await asyncio.shield(self._dialing)
+        if (dialing := self._dialing) is None:
+            dialing = self._dialing = asyncio.create_task(self._dial())
+            dialing.add_done_callback(self._dialed)
+        await asyncio.wait([dialing])  # neither ends it with a caller that is cancelled, nor cancels a caller with it
+        self._check()
+        dialing.result()
 
     async def call(
         self, *command: Argument, changes: bool = True, after: tuple[Argument, ...] = (), patience: float = 0.0
