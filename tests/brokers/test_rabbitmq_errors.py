@@ -57,6 +57,8 @@ CLOSED = ConnectionResetError(104, "reset")
         (TimeoutError(), None, BackendUnavailable, "no answer"),
         (amqp.ProbableAuthenticationError("ACCESS_REFUSED"), None, ConfigurationError, "PAIGEANT_RABBITMQ_PASSWORD"),
         (amqp.InvalidFrameError("?"), (530, "vhost x not found"), ConfigurationError, "vhost x not found.*VHOST"),
+        (amqp.InvalidFrameError("?"), (530, "connection limit (3) is reached"), BackendUnavailable, "raise the limit"),
+        (amqp.InvalidFrameError("?"), (530, "vhost limits not found"), ConfigurationError, "VHOST"),
         (amqp.InvalidFrameError("?"), (541, "INTERNAL_ERROR"), BackendUnavailable, "INTERNAL_ERROR"),
         (amqp.InvalidFrameError("?"), None, ConfigurationError, "no AMQP"),
         (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER]"), None, ConfigurationError, "no TLS there.*amqp://"),

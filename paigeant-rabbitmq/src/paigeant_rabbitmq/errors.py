@@ -51,12 +51,18 @@ def connecting(exc: BaseException, where: str, goodbye: tuple[int, str] | None =
     if wrong := _wrong_setting(exc, goodbye):
         return ConfigurationError(f"RabbitMQ at {where}: {wrong}")
     if goodbye is not None:
-        return BackendUnavailable(f"RabbitMQ at {where} closed the connection: {goodbye[1]}; see the log of the broker")
+        remedy = "close some connections, or raise the limit" if _full(goodbye[1]) else "see the log of the broker"
+        return BackendUnavailable(f"RabbitMQ at {where} closed the connection: {goodbye[1]}; {remedy}")
     what = "no answer" if isinstance(exc, asyncio.TimeoutError) else _text(exc)
     asked = f"is it running, and is {_SETTING} right?"
     if isinstance(exc, amqp.AMQPConnectionError):  # it was reached, and hung up
         asked += " Or does the server speak TLS? Then amqps://"
     return BackendUnavailable(f"RabbitMQ at {where} is not reached ({what}); {asked}")
+
+
+def _full(reason: str) -> bool:
+    """Whether the broker has as many connections as it may, which passes."""
+    return "limit" in reason and "not found" not in reason
 
 
 def _wrong_setting(exc: BaseException, goodbye: tuple[int, str] | None) -> str:
@@ -74,7 +80,7 @@ def _wrong_setting(exc: BaseException, goodbye: tuple[int, str] | None) -> str:
             f"user or password is wrong (ACCESS_REFUSED); correct {_SETTING}, PAIGEANT_RABBITMQ_USERNAME or "
             "PAIGEANT_RABBITMQ_PASSWORD. 'guest' may connect from localhost only"
         )
-    if goodbye is not None and goodbye[0] == NOT_ALLOWED:
+    if goodbye is not None and goodbye[0] == NOT_ALLOWED and not _full(goodbye[1]):
         return (
             f"the virtual host does not exist, or the user has no rights in it ({goodbye[1]}); correct the path of "
             f"{_SETTING} or PAIGEANT_RABBITMQ_VHOST, or run: {GRANT}"
