@@ -25,7 +25,7 @@ check: lint $(READY) ## the quick loop: style, mypy, layers, fast tests
 	@$(MAKE) --no-print-directory layers
 	@echo "== fast tests: the core, and the runtime in memory; the rest is for make test"
 	@$(BIN)/pytest tests/core tests/plugins tests/agents tests/packaging -q -n 2 -m "$(QUICK)"
-	@$(BIN)/pytest tests/runtime -q -n 2 -m "$(QUICK)" -k "not sqlite"
+	@$(BIN)/pytest tests/runtime -q -n 4 -m "$(QUICK)" -k "not sqlite"
 
 format: $(READY) ## rewrite the code in the house style
 	@$(BIN)/ruff check --fix --quiet
@@ -34,7 +34,7 @@ format: $(READY) ## rewrite the code in the house style
 docs: site ## build the documentation into site/
 
 bench: $(READY) ## measure, as ratios within one run
-	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; XDG_STATE_HOME="$(CURDIR)/build/state" $(BIN)/python "$$file" || exit 1; done
 
 proof: $(READY) ## the heavy proofs in full (an hour or two); PROOF_SEED=N repeats one
 	@PROOF=1 $(BIN)/pytest tests/chaos -n 2 --dist loadgroup --timeout 1800; status=$$?; \

@@ -18,6 +18,7 @@ from paigeant import (
     Worker,
     WorkflowClient,
     WorkflowDispatcher,
+    activity,
 )
 from paigeant.abc import StateStore, Transport
 from paigeant.builtin.inmemory.store import InMemoryStore
@@ -144,6 +145,24 @@ class Recorder:
         return [event for event in self.events if isinstance(event, kind)]
 
 
+class Lingering:
+    """An activity that runs until it is interrupted, and takes its time to end then."""
+
+    def __init__(self) -> None:
+        self.running, self.interrupted, self.release = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        @activity
+        async def slow() -> None:
+            self.running.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.interrupted.set()
+                await self.release.wait()
+
+        self.activity = slow
+
+
 async def until(check: Callable[[], Awaitable[bool]] | Callable[[], bool], what: str = "it") -> None:
     """Wait for a condition that no event tells of; fails after the patience of the tests."""
     async with asyncio.timeout(PATIENCE):
@@ -152,3 +171,13 @@ async def until(check: Callable[[], Awaitable[bool]] | Callable[[], bool], what:
             if await answer if isinstance(answer, Awaitable) else answer:
                 return
             await asyncio.sleep(0.01)
+
+
+async def quickest(measure: Callable[[], Awaitable[float]], limit: float) -> float:
+    """The first of up to four measurements that is below ``limit``, else the last: a machine may be busy once."""
+    took = await measure()
+    for _ in range(3):
+        if took < limit:
+            break
+        took = await measure()
+    return took

@@ -16,7 +16,7 @@ run() { # PROJECTS PYTEST-ARGUMENTS...
     "$UV" pip install --quiet --resolution lowest-direct --reinstall-package paigeant-core $projects
     "$UV" pip install --quiet --group test
     "$UV" pip list 2>/dev/null | grep -iE '^(msgspec|pluggy|pydantic|typer|rich|msgpack|redis|aio-pika|aiormq|nats-py)'
-    "$VIRTUAL_ENV/bin/pytest" -q -n 3 --dist loadgroup -m "not slow" -p no:cacheprovider \
+    "$VIRTUAL_ENV/bin/pytest" -q -n 4 --dist loadgroup -m "not slow" -p no:cacheprovider \
         -W ignore::DeprecationWarning "$@" # old libraries on new ones
 }
 

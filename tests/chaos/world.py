@@ -180,22 +180,23 @@ class World:
         except RevisionConflict:
             return  # the same again
 
-    async def receive(self) -> None:
+    async def receive(self, wait: float = 0.0) -> None:
+        """:param wait: the worker that receives it does not serve it."""
         stats = await self.transport.queues(*QUEUES)
         if not any(each.ready for each in stats.values()):
             return
         (delivery,) = await self.consumer.receive(1)
-        claim = await self.surviving(self._claim(Troubled(delivery, self)))
+        claim = await self.surviving(self._claim(Troubled(delivery, self), wait))
         if claim is not None:
             self.held.append(claim)
 
-    async def _claim(self, delivery: Delivery) -> Claim | None:
+    async def _claim(self, delivery: Delivery, wait: float) -> Claim | None:
         opened = self.bodies[delivery.message.body]
         if self.clock.now > EXPIRES + self.env.security.skew:  # refused before anybody looks at the cursor
             await delivery.settle()
             return None
         try:
-            return await self.protocol.claim(delivery, opened, self.keys)
+            return await self.protocol.claim(delivery, opened, self.keys, wait=wait)
         except ForkDetected:
             raise AssertionError("a fork, where everybody signs the same") from None
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from paigeant import (
+    Activity,
     ActivityContext,
     ActivitySpec,
     PermanentFault,
@@ -44,11 +45,12 @@ async def fail() -> None:
 ALL = [double, undoable, fail]
 
 
-def served(work: Callable[[Transport], Coroutine[Any, Any, Any]] | None = None) -> Any:
-    """Run a worker of this process until what was dispatched has ended (or ``work`` returns)."""
+def served(work: Callable[[Transport], Coroutine[Any, Any, Any]] | None = None, *others: Activity[..., Any]) -> Any:
+    """Run a worker of this process, of ``others`` in place of all, until what was dispatched has ended (or ``work``
+    returns)."""
 
     async def main() -> Any:
-        async with get_transport() as transport, Worker(transport, ALL):
+        async with get_transport() as transport, Worker(transport, others or ALL):
             return await (work or _idle)(transport)
 
     return asyncio.run(main())

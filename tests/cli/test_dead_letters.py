@@ -159,3 +159,19 @@ class Terminal:
         raise OSError
 
     errors = encoding = "utf-8"
+
+
+def test_one_whose_bytes_could_not_be_kept_says_so(cli: InProcess) -> None:
+    async def work(transport: Transport) -> None:
+        headers = {"paigeant-error": "LimitExceeded", "paigeant-digest": "abc", "paigeant-size": "3000000"}
+        await transport.publish(Publication("double.dead", Message("m0", b"", headers)))
+
+    served(work)
+    assert "3000000" in cli("dead-letters", "list").out
+    shown = cli("dead-letters", "show", "m0").out
+    assert "bytes: 3000000\nkept: no: the broker would not take these bytes again" in shown
+    assert "unreadable" not in shown
+    replayed = cli("dead-letters", "replay", "double", "m0")
+    assert replayed.code == 1
+    assert "0 sent back to 'double'; 1 cannot be" in replayed.err
+    assert len(cli("dead-letters", "list", "--json").json) == 1

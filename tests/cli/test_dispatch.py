@@ -12,13 +12,14 @@ from paigeant import (
     ActivitySpec,
     ConfigurationError,
     WorkflowError,
+    activity,
 )
 from paigeant.abc import Transport
 from paigeant.builtin.sqlite.transport import SqliteTransport
 from paigeant.cli.dispatch import follow
 
-from .conftest import InProcess
-from .serving_kit import dispatched, served
+from .conftest import InProcess, Result
+from .serving_kit import dispatched, double, served
 
 
 def test_dispatch_takes_variables_arguments_and_results(cli: InProcess) -> None:
@@ -83,6 +84,8 @@ def test_dispatch_again_is_the_same_workflow_and_other_content_is_not(cli: InPro
         (["a", "--timeout", "0"], "--timeout '0'"),
         (["a", "--timeout", "0"], "--timeout '0'"),
         (["a", "--id", "not ok"], "correlation id 'not ok'"),
+        (["a@"], "queue name ''"),
+        (["a@b", "--arg", "b.x=1"], "no activity 'b' in this workflow, only 'a'"),
         (["a", "--nonsense"], "nonsense"),
         ([], "ACTIVITIES"),
     ],
@@ -132,24 +135,76 @@ def test_a_failed_workflow_is_exit_code_1_with_the_reason(cli: InProcess) -> Non
     ]
 
 
+def test_a_misspelt_activity_is_told_with_the_nearest_that_is_served(cli: InProcess) -> None:
+    async def misspelt(transport: Transport) -> Result:
+        return await asyncio.to_thread(cli, "dispatch", "duoble", "--json")
+
+    done = served(misspelt)
+    assert (done.code, done.json["unserved"]) == (0, ["duoble"])
+    assert "nobody serves queue 'duoble' now (did you mean 'double', or 'duoble@double'?);" in done.err
+
+
+def test_an_activity_with_a_queue_of_its_own_is_reached_there(cli: InProcess) -> None:
+    async def work(transport: Transport) -> list[Result]:
+        commands = [
+            ["dispatch", "double@far.double", "--arg", "double.n:=4", "--timeout", "20", "--json"],
+            ["dispatch", "double@far.duble", "--json"],
+            ["dispatch", "far-double", "--json"],
+        ]
+        return [await asyncio.to_thread(cli, *command) for command in commands]
+
+    done, misspelt, without = served(work, activity("double", queue="far.double")(double.function))
+    assert (done.code, done.json["unserved"], done.json["results"]) == (0, [], {"double": {"values": [8]}})
+    assert "nobody serves queue 'far.duble' now (did you mean 'double@far.double'?);" in misspelt.err
+    assert "(did you mean 'far.double', or 'far-double@far.double'?);" in without.err
+
+
 def test_a_timeout_says_that_the_workflow_goes_on(cli: InProcess) -> None:
     commands = {("dispatch", "double", "--id", "wf-1"): "3s", ("workflows", "result", "wf-1"): "50ms"}
     for command, limit in commands.items():
         done = cli(*command, "--timeout", limit)
         assert done.code == 1
-        assert "it goes on" in done.err.splitlines()[-1]
+        text = done.err.splitlines()[-1]
+        assert "nobody serves queue 'double' now: start a worker that serves its activity, and it goes on" in text
+        assert text.endswith("`paigeant workflows result wf-1`")
+        assert "dead-letters" not in text
     status = cli("workflows", "status", "wf-1")
     assert "nobody serves queue 'double'" in status.out
+    assert "dead-letters" not in status.out
 
 
-@pytest.mark.parametrize("at", ["connect", "publish"])
-def test_a_timeout_is_that_of_the_whole_command(cli: InProcess, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
-    async def hang(*args: Any, **options: Any) -> None:
-        await asyncio.Event().wait()
+def test_a_workflow_that_stays_ready_may_have_been_refused(cli: InProcess) -> None:
+    dispatched(ActivitySpec("idle", queue="double"), correlation_id="wf-1")
 
+    async def look(_: Any) -> str:
+        return await asyncio.to_thread(lambda: cli("workflows", "status", "wf-1").out)
+
+    assert "look with: paigeant dead-letters list double" in served(look)
+
+    async def wait(_: Any) -> str:
+        return await asyncio.to_thread(lambda: cli("workflows", "result", "wf-1", "--timeout", "50ms").err)
+
+    assert "it goes on: ask again; look at" in (late := served(wait))
+    assert "`paigeant dead-letters list`" in late
+
+
+async def hang(*args: Any, **options: Any) -> None:
+    await asyncio.Event().wait()
+
+
+def test_a_timeout_that_ends_before_there_is_a_connection_says_so(
+    cli: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SqliteTransport, "connect", hang)
+    done = cli("dispatch", "double", "--timeout", "50ms")
+    assert (done.code, done.out) == (1, "")
+    assert "no connection within 0.05 s, and nothing is dispatched: see `paigeant doctor`" in done.err
+
+
+def test_a_timeout_is_that_of_the_whole_command(cli: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(SqliteTransport, at, hang)
-        done = cli("dispatch", "double", "--timeout", "50ms")
+        patch.setattr(SqliteTransport, "publish", hang)
+        done = cli("dispatch", "double", "--timeout", "2s")  # enough to connect on a busy machine
     assert (done.code, done.out) == (1, "")
     assert "did not take workflow" in done.err.splitlines()[-1]
     again = done.err.split("--id ")[1].split(":")[0]

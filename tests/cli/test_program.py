@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from .conftest import InProcess
+from .conftest import Commands, InProcess
 
 COMMANDS = [
     ["worker"],
@@ -71,6 +71,19 @@ def test_unknown_settings_are_a_warning_in_one_line(cli: InProcess, monkeypatch:
     assert json.loads(done.stdout) == []
     assert done.stderr.startswith("warning: unknown settings are ignored: PAIGEANT_CONCURENCY")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_terminal_without_the_characters_is_shown_escapes(paigeant: Commands) -> None:
+    done = paigeant("doctor", PYTHONIOENCODING="ascii", PAIGEANT_SQLITE_PATH="aufträge.db")
+    assert done.code == 0, done.err
+    assert "auftr\\xe4ge.db" in done.out
+
+
+def test_ctrl_c_while_modules_are_imported_ends_without_a_word(paigeant: Commands) -> None:
+    """As if it came in the middle of the first import."""
+    (paigeant.directory / "typer.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    done = paigeant("queues")
+    assert (done.code, done.out, done.err) == (130, "", "")
 
 
 @pytest.mark.parametrize("command", [["plugins"], ["plugins", "--json"], ["--help"], ["keys", "init", "--path", "k"]])

@@ -7,14 +7,17 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
-from paigeant import HistoryEntry, WorkflowStatus
+from paigeant import HistoryEntry, WorkflowClient, WorkflowStatus, get_transport
+from paigeant.cli.following import ended
 from paigeant.cli.logs import JsonFormatter, TextFormatter
 from paigeant.cli.output import printable
 from paigeant.cli.progress import Progress, describe
+from paigeant.errors import BackendUnavailable
 
 from .conftest import Commands
 
@@ -57,6 +60,20 @@ def test_activities_that_a_revision_inserted_are_shown_once_done() -> None:
     inserted = HistoryEntry(1, "r1.1", "new", "do", "ok", 1, "w", 1.0, 2.0)
     progress.update(status("ready", seq=2), [entry(0, "a"), inserted])
     assert states(progress) == [("a", "completed"), ("new", "completed"), ("b", "ready")]
+
+
+class LostClient(WorkflowClient):
+    """Its backend is gone after the first answer."""
+
+    async def watch(self, correlation_id: str) -> AsyncGenerator[WorkflowStatus, None]:
+        yield status("ready")
+        raise BackendUnavailable("gone")
+
+
+async def test_a_backend_that_goes_away_is_no_end_of_the_workflow(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BackendUnavailable):
+        await ended(LostClient(get_transport("inmemory")), "wf-1", 30.0)
+    assert capsys.readouterr().err == "the workflow goes on: paigeant workflows result wf-1\n"
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,24 @@
-"""What ``paigeant worker`` refuses to serve, and how it says so."""
+"""What ``paigeant worker`` serves of a module, what it refuses to, and how it says so."""
 
 from __future__ import annotations
 
+import gc
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from paigeant import Worker
+from paigeant.cli.targets import load
+
 from .conftest import InProcess
 
 FILES = {
     "empty_app.py": "x = 1\n",
-    "only_worker.py": "from paigeant import *\n"
-    "@activity('a')\nasync def _a() -> None: ...\n_acts = [_a]\ndel _a\n"
-    "worker = Worker(get_transport(), _acts)\n",
+    "workers_app.py": "from paigeant import *\n@activity('a')\nasync def a() -> None: ...\n"
+    "one, two = (Worker(get_transport(), [a]) for _ in range(2))\nalias = one\n",
     "raising_app.py": "def helper():\n    raise RuntimeError('database is gone')\nhelper()\n",
     "importing_app.py": "import no_such_library\n",
     "leaving_app.py": "import sys\nsys.exit(3)\n",
@@ -49,6 +53,32 @@ raises, no_manager, generator, no_function, unready = (
     Worker(get_transport(), [a], lifespan=one) for one in (lifespan, coroutine, undecorated, 3, lifespan(None))
 )
 """,
+    "stock_app.py": """
+from paigeant import activity
+
+def logged(function):
+    async def call():
+        return await function()
+    return call
+
+@activity("reserve")
+async def reserve() -> None: ...
+""",
+    "billing_app.py": """
+from paigeant import activity
+from stock_app import logged, reserve
+
+@activity("charge")
+async def charge() -> None: ...
+
+@activity("ledger")
+@logged
+async def ledger() -> None: ...
+""",
+    "gathering_app.py": "from billing_app import charge, reserve\n",
+    "package_app/__init__.py": "from billing_app import charge\nfrom .tasks import notify, send\n",
+    "package_app/tasks.py": "from paigeant import activity\n"
+    "@activity('notify')\nasync def notify() -> None: ...\n@activity('send')\nasync def send() -> None: ...\n",
     "twice_app.py": "from paigeant import activity\n"
     "@activity('a')\nasync def one() -> None: ...\n@activity('a')\nasync def two() -> None: ...\n",
 }
@@ -57,13 +87,33 @@ raises, no_manager, generator, no_function, unready = (
 @pytest.fixture(autouse=True)
 def files(tmp_path: Path) -> Iterator[None]:
     for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     path, modules = list(sys.path), set(sys.modules)
     yield
     sys.path[:] = path
     for name in set(sys.modules) - modules:
-        if name.partition(".")[0].endswith("_app") or name == "only_worker":
+        if name.partition(".")[0].endswith("_app"):
             del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("target", "activities", "left"),
+    [
+        ("billing_app", ["charge", "ledger"], "reserve (of stock_app)"),
+        ("package_app", ["notify", "send"], "charge (of billing_app)"),
+        ("gathering_app", ["charge", "reserve"], ""),
+        ("stock_app.py", ["reserve"], ""),
+    ],
+)
+def test_what_a_module_imports_is_left_to_others_if_it_has_its_own(
+    caplog: pytest.LogCaptureFixture, target: str, activities: list[str], left: str
+) -> None:
+    caplog.set_level(logging.INFO, "paigeant.worker")
+    found = load(target)
+    assert not isinstance(found, Worker)
+    assert [one.name for one in found] == activities
+    assert [message.split(": ")[1].split(";")[0] for message in caplog.messages] == ([left] if left else [])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +127,7 @@ def files(tmp_path: Path) -> Iterator[None]:
         ("app:", ["expected module, module:name"]),
         (":app", ["expected module, module:name"]),
         ("empty_app", ["nothing to serve", "@activity"]),
-        ("only_worker", ["use only_worker:worker"]),
+        ("workers_app", ["has 2 workers", "name one: workers_app:", "workers_app:two"]),
         ("raising_app", ["RuntimeError: database is gone", "raising_app.py", "line 2, in helper"]),
         ("raising_app.py", ["RuntimeError: database is gone", "line 2, in helper"]),
         ("importing_app", ["No module named 'no_such_library'", "importing 'importing_app' raised"]),
@@ -113,6 +163,7 @@ def test_a_target_that_cannot_be_served(cli: InProcess, target: str, parts: list
     ],
 )
 def test_a_lifespan_that_does_not_work_is_told_in_short(cli: InProcess, name: str, code: int, parts: list[str]) -> None:
+    gc.collect()  # what earlier tests have left must not be told of in this one's log
     done = cli("worker", f"span_app:{name}", "--log-level", "error")
     assert (done.code, done.out) == (code, "")
     for part in parts:

@@ -145,6 +145,8 @@ TARGETS = {
     "def made():\n    return worker\n"
     "def listed():\n    return [notify]\n"
     "some = (notify,)\n",
+    "own.py": "from app import fail, notify\nfrom paigeant import Worker, get_transport\n"
+    "worker = alias = Worker(get_transport(), [notify])\n",
     "pkg/__init__.py": "",
     "pkg/tasks.py": "from app import notify\n",
     "dir with space/json.py": "from paigeant import activity\n@activity('notify')\n"
@@ -160,6 +162,7 @@ CAN_BE_SERVED = [
     "a_worker:notify",
     "a_worker.py:worker",
     "./a_worker.py",
+    "own",
     "pkg.tasks",
     "pkg/tasks.py:notify",
     "dir with space/json.py",

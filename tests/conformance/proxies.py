@@ -66,7 +66,7 @@ class ProxyTransport(Proxy[InMemoryTransport], Transport):
     async def consume(
         self, queues: Collection[str], *, lease: float, expires: float | None = None
     ) -> AsyncGenerator[Consumer]:
-        async with self.inner.consume(queues, lease=lease) as consumer:
+        async with self.inner.consume(queues, lease=lease, expires=expires) as consumer:
             yield ProxyConsumer(self, consumer)
 
     async def receive(self, consumer: Consumer, limit: int) -> list[Delivery]:

@@ -243,21 +243,38 @@ FAULTS = {
 }
 
 
+def install_acme(module: str, source: str, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = site / "acme-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[paigeant]\nacme = {module}\n")
+    (site / f"{module}.py").write_text(source)
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setenv("PYTHONPATH", str(site))
+
+
+def plugin_failures(subject: type[PluginSuite], here: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    found: set[str] = set()
+    for name in cases(subject):
+        (here / name).mkdir(parents=True)
+        monkeypatch.chdir(here / name)
+        try:
+            getattr(subject(), name)(here / name)
+        except pytest.skip.Exception:
+            continue
+        except AssertionError:
+            found.add(name)
+    return found
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_plugin_double_fails_exactly_what_it_should(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, change, fails = FAULTS[fault]
     before, _, after = change.replace("\\\\n", "\\n").partition("->")
-    site, here = tmp_path / "site", tmp_path / "here"
-    here.mkdir()
-    info = site / "acme-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[paigeant]\nacme = acme_{fault}\n")
-    (site / f"acme_{fault}.py").write_text(first + (GOOD.replace(before, after) if before else GOOD))
-    monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setenv("PYTHONPATH", str(site))
+    source = first + (GOOD.replace(before, after) if before else GOOD)
+    install_acme(f"acme_{fault}", source, tmp_path / "site", monkeypatch)
 
     class TestAcme(PluginSuite):
         name = "acme"
@@ -265,15 +282,48 @@ def test_plugin_double_fails_exactly_what_it_should(
         urls = ("acme://anything",)
         client_libraries = ("json.tool",)
 
-    found: set[str] = set()
-    for name in cases(TestAcme):
-        (here / name).mkdir()
-        monkeypatch.chdir(here / name)
-        try:
-            getattr(TestAcme(), name)(here / name)
-        except AssertionError:
-            found.add(name)
-    assert found == fails
+    assert plugin_failures(TestAcme, tmp_path / "here", monkeypatch) == fails
+
+
+SMALL = """
+from paigeant.plugins import ObserverPlugin, PluginSettings, SerializerPlugin, SignerPlugin, hookimpl
+
+class Made:
+    media_type, binary = "application/x-acme", False
+    def encode(self, plain): return b""
+    def decode(self, data): return None
+    async def on_event(self, event): ...
+
+def make(settings):
+    return MADE
+
+@hookimpl
+def paigeant_KINDs():
+    yield DESCRIPTOR("acme", "Acme's own", PluginSettings, make)
+"""
+MADE = {
+    "serializer": ("SerializerPlugin", "Made()"),
+    "signer": ("SignerPlugin", "([], [])"),
+    "observer": ("ObserverPlugin", "Made()"),
+}
+
+
+@pytest.mark.parametrize("fault", ["none", "async", "io"])
+@pytest.mark.parametrize("kind", MADE)
+def test_the_factory_of_every_kind_is_called(
+    kind: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descriptor, made = MADE[kind]
+    source = SMALL.replace("KIND", kind).replace("DESCRIPTOR", descriptor).replace("MADE", made)
+    faults = {
+        "none": source,
+        "async": source.replace("def make", "async def make"),
+        "io": source.replace("    return " + made, "    open('made', 'w').close()\n    return " + made),
+    }
+    install_acme(f"acme_{kind}_{fault}", faults[fault], tmp_path / "site", monkeypatch)
+    subject = type("TestAcme", (PluginSuite,), {"name": "acme", "kinds": (kind,)})
+    fails = set[str]() if fault == "none" else {"test_P03_the_factory_touches_nothing"}
+    assert plugin_failures(subject, tmp_path / "here", monkeypatch) == fails
 
 
 # --- what ignores cancellation

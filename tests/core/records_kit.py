@@ -72,7 +72,7 @@ class Values:
 
     def travelling(self, slip: Slip) -> set[str]:
         """Digests of those that travel on."""
-        return set(carried(slip, self.blobs))
+        return set(carried(slip, self.blobs)[0])
 
 
 def signed(*keys: Key, namespace: str = "acme", **options: Any) -> Security:

@@ -20,6 +20,10 @@ async def items(x: int) -> AsyncIterator[int]:
     yield x
 
 
+def lines(x: int) -> Iterator[int]:
+    yield x
+
+
 class Callable:
     async def __call__(self, x: int) -> int:
         return x
@@ -28,15 +32,15 @@ class Callable:
         return x
 
     @staticmethod
-    def static(x: int) -> Iterator[int]:
-        yield x
+    def static(x: int) -> int:
+        return x
 
 
 def _kind(value: object) -> str:
     return value.__name__ if isinstance(value, type) else f"a-{type(value).__name__}"
 
 
-NO_FUNCTIONS = [Callable(), Callable, functools.partial(fine, 1), activity("a")(fine), 5, int]
+NO_FUNCTIONS = [Callable(), Callable, functools.partial(fine, 1), activity("a")(fine), 5, int, max]
 
 
 @pytest.mark.parametrize("given", [*NO_FUNCTIONS, None], ids=_kind)
@@ -53,13 +57,21 @@ def test_what_is_no_function_is_refused_without_a_name_too(given: Any) -> None:
         activity(given)
 
 
-def test_an_asynchronous_generator_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="must not be an asynchronous generator, as 'items' is"):
-        activity("items")(items)
-    with pytest.raises(ConfigurationError, match="must not be an asynchronous generator"):
-        activity(items)
+@pytest.mark.parametrize("given", [items, lines], ids=["async", "plain"])
+def test_a_generator_is_refused(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"must not be a generator, as '{given.__name__}' is"):
+        activity("items")(given)
+    with pytest.raises(ConfigurationError, match="must not be a generator"):
+        activity(given)
     with pytest.raises(ConfigurationError, match="handler of activity 'fine' must not be"):
-        activity("fine")(fine).compensate(items)
+        activity("fine")(fine).compensate(given)
+
+
+def test_a_method_of_no_object_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"'Callable.method' is a method, and a worker has no object"):
+        activity(Callable.method)
+    with pytest.raises(ConfigurationError, match="handler of activity 'fine' must be a function, but"):
+        activity("fine")(fine).compensate(Callable.method)
 
 
 @pytest.mark.parametrize("given", [fine, Callable().method, Callable.static, functools.lru_cache(fine), lambda x: x])
@@ -80,5 +92,5 @@ def test_a_timeout_is_a_timedelta_or_seconds() -> None:
 
 
 def test_a_retry_that_is_no_policy_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="retry=3"):
-        activity("named", retry=3)  # type: ignore[call-overload]
+    with pytest.raises(ConfigurationError, match=r"'fine': retry=3 must be a RetryPolicy\(attempts="):
+        activity(retry=3)(fine)  # type: ignore[call-overload]

@@ -187,3 +187,49 @@ def test_a_serializer_whose_media_type_no_record_can_carry_is_refused(media_type
 def test_claims_outside_of_their_grammar_are_refused(model: Any, claims: dict[str, Any]) -> None:
     with pytest.raises(EnvelopeFormatError):
         read_claims(json.dumps(claims, separators=(",", ":")).encode(), model)
+
+
+HOSTILE: dict[str, tuple[bytes, type[Exception]]] = {
+    "ext": (b'"ext":{"a":[%s]}' % b",".join([b"[]"] * 9_000), LimitExceeded),
+    "ext, then ext again": (b'"ext":{"a":[%s]},"ext":{}' % b",".join([b"[]"] * 9_000), EnvelopeFormatError),
+    "an unknown member": (b'"more":[%s]' % b",".join([b"[]"] * 9_000), EnvelopeFormatError),
+    "another version": (b'"v":2,"more":[%s]' % b",".join([b"[]"] * 9_000), UnsupportedVersion),
+    "sealed": (b'"sealed":[%s]' % b",".join([b"[]"] * 9_000), UnsupportedVersion),
+}
+
+
+@pytest.mark.parametrize(("member", "error"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_what_anybody_can_send_is_refused_before_it_is_parsed_at_length(
+    member: bytes, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The strict parser takes a hundred times as long as the fast one, and no signature is known yet."""
+    monkeypatch.setattr("paigeant.envelope.frame.loads", lambda *_, **__: pytest.fail("the strict parser was asked"))
+    body = json.dumps(FRAME).replace(" ", "").encode()
+    with pytest.raises(error):
+        read_envelope(body[:-1] + b"," + member + b"}")
+
+
+@pytest.mark.parametrize(
+    "member",
+    ['"v":1', '"chain":[]', '"blobs":{}, "blobs":{}', '"ext":{},"ext":{}', r'"\u0076":1', '"blobs":{"a":"1","a":"2"}'],
+)
+def test_a_key_that_appears_twice_is_refused(member: str) -> None:
+    with pytest.raises(EnvelopeFormatError, match="twice"):
+        read_envelope((json.dumps(FRAME)[:-1] + "," + member + "}").encode())
+
+
+@pytest.mark.parametrize("text", ['"', '\\"', "\\", '\\\\"', 'a"b"', "\\u0022", "é\\"])
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_another_writer_may_write_it_otherwise(text: str, ascii_only: bool) -> None:
+    """With spaces, escapes and empty members: only what is ambiguous is refused."""
+    frame = {**FRAME, "blobs": {sha(text.encode()): text}, "ext": {text: text}}
+    written = json.dumps(frame, ensure_ascii=ascii_only, indent=1).encode()
+    assert read_envelope(written) == read(frame)
+    assert read_envelope(written).ext == {text: text}
+    assert read({**FRAME, "blobs": {}, "ext": {}}) == read(FRAME)
+
+
+def test_a_quote_may_be_written_as_its_number() -> None:
+    digest = sha(b'a"')
+    body = json.dumps({**FRAME, "blobs": {digest: "a_"}}).replace("a_", r"a\u0022").encode()
+    assert read_envelope(body).blobs == {digest: b'a"'}

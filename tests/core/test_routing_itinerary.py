@@ -112,14 +112,36 @@ def test_a_result_inside_another_value_is_refused(value: object) -> None:
         ([], "empty"),
         ("abc", "got str"),
         (ActivitySpec("a"), "got ActivitySpec"),
-        (["a"], "item 1.*'a'"),
+        (["a"], r"item 1.*spec\(\) of an activity.*'a'"),
         ([ActivitySpec("a", id="x"), ActivitySpec("b", id="x")], "activity 'b'.*'x'"),
         ([ActivitySpec("a"), ActivitySpec("b", id="1")], "activity 'b'.*'1'"),
+        ([ActivitySpec("b"), ActivitySpec("a", id="b")], "activity 'a': the id 'b'.*another id"),
+        ([ActivitySpec("a", id="b"), ActivitySpec("b")], "activity 'a': the id 'b'.*another id"),
+        ([ActivitySpec("2"), ActivitySpec("a")], "activity 'a': the id '2'.*another id"),
     ],
 )
 def test_what_is_no_itinerary_is_refused(given: Any, why: str) -> None:
     with pytest.raises(InvalidWorkflow, match=why):
         build_steps(given, Values().ref)
+
+
+def test_the_id_of_a_step_may_be_the_name_of_its_own_activity() -> None:
+    given = [ActivitySpec("a", id="a"), ActivitySpec("a"), ActivitySpec("b", {"r": ResultOf("a")})]
+    assert build_steps(given, Values().ref)[2].from_ == {"r": Source(step="2")}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "new"),
+    [
+        (ActivitySpec("a", id="b"), ActivitySpec("b")),
+        (ActivitySpec("b"), ActivitySpec("a", id="b")),
+    ],
+    ids=["new activity", "new id"],
+)
+def test_a_revision_cannot_make_a_name_mean_two_steps(earlier: ActivitySpec, new: ActivitySpec) -> None:
+    before = build_steps([earlier], Values().ref)
+    with pytest.raises(InvalidWorkflow, match="activity 'a': the id 'b'"):
+        build_steps([new], Values().ref, earlier=before, ids=revision_ids(1))
 
 
 @pytest.mark.parametrize(

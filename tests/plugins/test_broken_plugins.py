@@ -18,6 +18,7 @@ BROKEN = {
     "import": ("import no_such_module_of_acme", "ModuleNotFoundError: No module named 'no_such_module_of_acme'"),
     "syntax": ("def broken(:", "SyntaxError"),
     "exit": ("raise SystemExit(3)", "SystemExit: 3"),
+    "panics": ("class PanicException(BaseException): ...\nraise PanicException('in Rust')", "PanicException: in Rust"),
     "raises": ("@hookimpl\ndef paigeant_serializers():\n    raise RuntimeError('in hook')", "RuntimeError: in hook"),
     "raises late": (HOOK + "    raise RuntimeError('late')", "RuntimeError: late"),
     "async": ("@hookimpl\nasync def paigeant_serializers():\n    return ()", "must be plain functions"),
@@ -175,3 +176,11 @@ assert all("walled" in row.error for row in rows), rows
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("value", ["no module", "acme:", "acme!"])
+def test_a_malformed_entry_point_is_named(site, value) -> None:
+    site.metadata("damaged", f"[paigeant]\nacme = {value}\n")
+    (row,) = [row for row in PluginRegistry().installed() if row.name == "acme"]
+    assert (row.status, row.distribution) == ("broken", "damaged")
+    assert f"the value of its entry point, {value!r}, must be 'module' or 'module:object'" in row.error

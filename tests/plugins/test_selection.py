@@ -42,6 +42,8 @@ def test_an_unknown_name_lists_what_is_installed_and_guesses(site, header) -> No
     site.install("acme-broker", "acme", broker(header, "acme"))
     with pytest.raises(PluginNotFound, match=r"no transport 'acmee'; installed: acme, inmemory.*Did you mean 'acme'\?"):
         PluginRegistry().transport("acmee")
+    with pytest.raises(PluginNotFound, match=r"no transport 'SQLite'.*Did you mean 'sqlite'\?"):
+        PluginRegistry().transport("SQLite")
 
 
 @pytest.mark.parametrize(
@@ -282,6 +284,32 @@ def test_a_codec_plugin_that_makes_something_else(site, header) -> None:
     site.install("acme-codec", "acme", GOOD_CODEC.replace("PluginSettings, Codec", "PluginSettings, lambda _: 3"))
     with pytest.raises(PluginLoadError, match="of type 'int', not one with media_type, encode and decode"):
         PluginRegistry(CoreSettings(serializers=["acme"])).serializers()
+
+
+OBSERVER = """
+class Audit:
+    def on_event(self, event): ...
+
+async def late(settings): return Audit()
+
+@hookimpl
+def paigeant_observers():
+    yield ObserverPlugin("acme", "Acme's audit", PluginSettings, FACTORY)
+"""
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("lambda _: 3", "of type 'int', not one with `async def on_event"),
+        ("lambda _: Audit()", "of type 'Audit', not one with `async def on_event"),
+        ("late", "its factory is a coroutine function"),
+    ],
+)
+def test_an_observer_plugin_that_makes_something_else(factory, message, site, header) -> None:
+    site.install("acme-audit", "acme", header + OBSERVER.replace("FACTORY", factory))
+    with pytest.raises(PluginLoadError, match=message):
+        PluginRegistry(CoreSettings(observers=["acme"])).observers()
 
 
 def test_errors_of_ours_pass_a_factory_unchanged(site, header) -> None:

@@ -108,6 +108,11 @@ def test_empty_variables_are_unset(monkeypatch) -> None:
         CoreSettings()
 
 
+def test_a_wrong_namespace_is_laid_to_the_variable_that_is_read() -> None:
+    with pytest.raises(ConfigurationError, match="set PAIGEANT_NAMESPACE"):
+        PluginRegistry().transport("inmemory", namespace="Not one")
+
+
 def test_defaults() -> None:
     settings = CoreSettings()
     assert settings.model_dump() == {
@@ -257,7 +262,9 @@ def test_unknown_settings_give_one_warning_with_the_nearest_name(monkeypatch) ->
     monkeypatch.setenv("PAIGEANT_GIBBERISH_ZZZ", "x")
     monkeypatch.setenv("PAIGEANT_HS256_KEY_FILE", "of an installed plugin, so not unknown")
     monkeypatch.setenv("PAIGEANT_SECRETS_DIR", ".")
-    Path("paigeant.toml").write_text('[paigeant]\nlaese = 1\n[jsn]\nx = 1\n[hs256]\nkey_file = "x"\n')
+    Path("paigeant.toml").write_text(
+        'transport = "sqlite"\n[paigeant]\nlaese = 1\n[jsn]\nx = 1\n[hs256]\nkey_file = "x"\n'
+    )
     with pytest.warns(PaigeantWarning) as seen:
         PluginRegistry()
     (warning,) = seen
@@ -265,6 +272,7 @@ def test_unknown_settings_give_one_warning_with_the_nearest_name(monkeypatch) ->
     assert "PAIGEANT_TRANSPROT (did you mean PAIGEANT_TRANSPORT?)" in text
     assert "PAIGEANT_GIBBERISH_ZZZ;" in text
     assert "laese (did you mean lease?) in table [paigeant]" in text
+    assert "transport (it belongs into table [paigeant]) at the top of" in text
     assert "jsn (did you mean json?) at the top of" in text
     assert "HS256" not in text.upper().replace("JSN", "")
     assert "SECRETS" not in text

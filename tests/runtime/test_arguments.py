@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 
 from paigeant import ActivityContext, ActivitySpec, InvalidWorkflow, Outcome, ResultOf, activity
 from paigeant.errors import SerializationError
+from paigeant.plugins import PluginRegistry
 
 from ..support import Bed
 
@@ -132,6 +134,39 @@ async def test_a_result_that_nobody_declared_leaves_the_message(bed: Bed) -> Non
         assert outcome.results["late"] == "Oslo"
 
 
+class Terse:
+    """A codec that writes an empty dict as no bytes at all, as protobuf does with an empty message."""
+
+    media_type, binary = "application/x-terse", False
+
+    def encode(self, plain: Any) -> bytes:
+        return json.dumps(plain).encode() if plain else b""
+
+    def decode(self, data: bytes) -> Any:
+        return json.loads(data) if data else {}
+
+
+async def test_a_result_of_no_bytes_is_a_result_after_it_left_the_message(
+    stored: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @activity("first")
+    async def first() -> dict[str, int]:
+        return {}
+
+    @activity("second")
+    async def second() -> int:
+        return 2
+
+    @activity("third")
+    async def third(ctx: ActivityContext) -> Any:
+        return [await ctx.fetch_result_of("first")]
+
+    monkeypatch.setattr(PluginRegistry, "serializers", lambda _: [Terse()])
+    slip = [ActivitySpec("first"), ActivitySpec("second"), ActivitySpec("third")]
+    outcome = await stored.run(slip, first, second, third)
+    assert outcome.results == {"first": {}, "second": 2, "third": [{}]}
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [({}, "account"), ({"account": 5}, "account"), ({"account": {"id": "x"}}, "account.id")],
@@ -213,6 +248,30 @@ async def test_a_result_that_became_wrong_is_permanent_and_not_shown(
 async def test_a_result_that_can_be_read_as_declared_is_one(memory: Bed, recwarn: pytest.WarningsRecorder) -> None:
     assert (await _numbered(memory, "42")).status == "completed"
     assert not recwarn.list
+
+
+@activity("whatever")
+async def whatever() -> Any:
+    return {"of": [float("nan")]}
+
+
+@activity("table")
+async def table() -> dict:  # type: ignore[type-arg]
+    return {"of": float("inf")}
+
+
+@activity("number")
+async def number() -> float:
+    return float("-inf")
+
+
+@pytest.mark.parametrize("made", [whatever, table, number], ids=lambda made: made.name)
+async def test_a_result_that_is_no_number_is_refused_and_never_becomes_none(memory: Bed, made: Any) -> None:
+    outcome = await memory.run([ActivitySpec(made.name)], made)
+    assert outcome.fault is not None
+    assert outcome.fault.error == "SerializationError"
+    assert f"result of activity {made.name!r}: value" in outcome.fault.message
+    assert "send None or a string" in outcome.fault.message
 
 
 async def test_a_result_no_codec_can_carry_is_permanent_and_names_the_activity(bed: Bed) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
 from paigeant import ActivitySpec, WorkflowClient, activity
 from paigeant.abc.clock import SystemClock
+from paigeant.builtin.inmemory.store import InMemoryStore
 from paigeant.builtin.sqlite.transport import SqliteTransport
 from paigeant.errors import BackendClosed, BackendCorrupt, BackendUnavailable
+from paigeant.model.store import Entry
 from paigeant.runtime.patience import patiently
 
 from ..support import PATIENCE, Bed
@@ -127,3 +131,32 @@ async def test_a_backend_that_is_only_down_is_waited_for(memory: Bed, monkeypatc
     monkeypatch.setattr(InMemoryConsumer, "receive", failing)
     assert (await memory.run(SLIP, fine)).status == "completed"
     assert errors == []
+
+
+async def test_who_waits_for_a_workflow_waits_through_outages_of_the_store(
+    memory: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, outages, release = InMemoryStore.watch, 0, asyncio.Event()
+
+    async def interrupted(self: InMemoryStore, key: str) -> AsyncGenerator[Entry | None, None]:
+        nonlocal outages
+        async with aclosing(watch(self, key)) as changes:
+            yield await anext(changes)
+        outages += 1
+        if outages == 6:
+            release.set()
+        raise BackendUnavailable("restarting")
+
+    @activity
+    async def slow() -> int:
+        await release.wait()
+        return 1
+
+    monkeypatch.setattr(InMemoryStore, "watch", interrupted)
+    async with asyncio.timeout(PATIENCE), memory.worker(slow), memory.client() as client:
+        workflow = await memory.dispatch([ActivitySpec("slow")])
+        waiting = asyncio.ensure_future(client.outcome(workflow))
+        states = [status.state async for status in client.watch(workflow)]
+        assert (await waiting).results["slow"] == 1
+    assert states[-1] == "ended"
+    assert len(states) < 6, "what was seen before an outage is not told again"

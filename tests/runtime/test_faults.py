@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from typing import Any
@@ -22,7 +23,7 @@ from paigeant import (
 )
 from paigeant.model.events import ActivityFaulted, ActivityRetrying
 
-from ..support import NO_RETRY, PATIENCE, QUICK, Bed, Recorder
+from ..support import NO_RETRY, PATIENCE, QUICK, Bed, Recorder, until
 
 
 async def test_a_transient_fault_is_repeated_until_it_succeeds(bed: Bed) -> None:
@@ -252,7 +253,7 @@ async def test_a_time_out_is_a_transient_fault_that_says_so(bed: Bed) -> None:
     outcome = await bed.run([ActivitySpec("slow")], slow)
     assert outcome.fault is not None
     assert outcome.fault.error == "TimeoutError"
-    assert "'slow' took longer than 0.05 s" in outcome.fault.message
+    assert outcome.fault.message.endswith("activity 'slow' took longer than 0.05 s")
     assert stopped == [1, 2]
 
 
@@ -334,18 +335,6 @@ async def test_plain_functions_run_beside_the_loop_and_use_the_context(stored: B
     assert all(name.startswith("paigeant-activity") for name in threads)
 
 
-async def test_plain_functions_run_at_the_same_time_up_to_the_concurrency(memory: Bed) -> None:
-    running = threading.Barrier(4)
-
-    @activity(retry=NO_RETRY)
-    def together() -> None:
-        running.wait(PATIENCE)
-
-    workflows = [await memory.dispatch([ActivitySpec("together")]) for _ in range(4)]
-    async with memory.worker(together, concurrency=4):
-        assert {(await memory.outcome(workflow)).status for workflow in workflows} == {"completed"}
-
-
 async def test_concurrency_is_a_limit(bed: Bed) -> None:
     running, most = 0, 0
 
@@ -364,20 +353,30 @@ async def test_concurrency_is_a_limit(bed: Bed) -> None:
     assert most == 3
 
 
-async def test_a_stuck_plain_function_does_not_starve_the_next(memory: Bed) -> None:
-    release = threading.Event()
+@pytest.mark.parametrize("exhausted", ["compensate", "park"])
+async def test_each_failed_attempt_is_logged_with_its_text_the_last_one_too(
+    memory: Bed, exhausted: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "paigeant.activity")
 
-    @activity(retry=NO_RETRY, timeout=0.05)
-    def stuck() -> None:
-        release.wait(PATIENCE)
+    def guess(value: str) -> None:
+        raise ValueError(f"attempt {len(tried)}, token=HIDDEN")
 
-    @activity(retry=NO_RETRY, timeout=5)
-    def fine() -> int:
-        return 1
+    tried: list[str] = []
 
-    try:
-        async with memory.worker(stuck, fine, concurrency=1):
-            assert (await memory.outcome(await memory.dispatch([ActivitySpec("stuck")]))).status == "failed"
-            assert (await memory.outcome(await memory.dispatch([ActivitySpec("fine")]))).status == "completed"
-    finally:
-        release.set()
+    @activity(retry=QUICK)
+    async def fails(value: str) -> None:
+        tried.append(value)
+        guess(value)
+
+    async with memory.worker(fails):
+        slip = ActivitySpec("fails", {"value": "PRIVATE"}, attempts=2, exhausted=exhausted)
+        await memory.dispatch([slip])
+        await until(lambda: "attempt 2," in caplog.text)
+    for number in (1, 2):
+        assert sum(f"ValueError: attempt {number}, token=[redacted]" in one for one in caplog.messages) == 1
+    stacks = [one for one in caplog.messages if one.startswith("activity fails failed at\n")]
+    assert len(stacks) == 2
+    assert stacks[0].splitlines()[-1].endswith("in guess")
+    assert "HIDDEN" not in caplog.text
+    assert "PRIVATE" not in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +14,13 @@ from paigeant.builtin.inmemory.transport import InMemoryTransport
 from paigeant.model.capabilities import Capabilities
 from paigeant.model.message import Message
 from paigeant.model.store import Entry
-from paigeant.runtime import hop, reception
+from paigeant.runtime import execution, hop, reception
 from paigeant.runtime.throttle import TOLERATED
 from paigeant.state.ids import BranchKeys
+from paigeant.state.transitions import MAX_CRASHES
 from paigeant.testing.clock import VirtualClock
 
-from ..support import NO_RETRY, Bed, until
+from ..support import NO_RETRY, STORED, Bed, Mode, until
 
 
 @activity
@@ -62,6 +64,48 @@ async def test_an_error_of_our_own_is_logged_and_the_message_comes_back(
         workflow = await dispatcher.dispatch_workflow([ActivitySpec("fine")])
         assert (await client.outcome(workflow, timeout=30)).results == {"fine": 1}
     assert "ZeroDivisionError: a slip" in caplog.text
+
+
+async def test_so_it_does_after_the_hop_was_claimed(
+    bed: Bed, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = [ZeroDivisionError("a slip")]
+    run = execution.Execution.run
+
+    async def slips(self: Any) -> Any:
+        if once:
+            raise once.pop()
+        return await run(self)
+
+    monkeypatch.setattr(execution.Execution, "run", slips)
+    async with bed.worker(fine, lease=600), bed.dispatcher() as dispatcher, bed.client() as client:
+        workflow = await dispatcher.dispatch_workflow([ActivitySpec("fine")])
+        assert (await client.outcome(workflow, timeout=30)).results == {"fine": 1}
+    assert "ZeroDivisionError: a slip" in caplog.text
+    assert "could not be given back" not in caplog.text
+
+
+@pytest.mark.parametrize("mode", STORED)
+async def test_what_fails_so_each_time_is_poison(
+    mode: Mode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def slips(self: Any) -> Any:
+        raise ZeroDivisionError("a slip")
+
+    monkeypatch.setattr(execution.Execution, "run", slips)
+    clock = VirtualClock()
+    async with (
+        Bed("inmemory", mode, tmp_path, clock=clock) as bed,
+        bed.dispatcher(clock=clock) as dispatcher,
+        bed.client(clock=clock) as client,
+        bed.worker(fine, lease=600, clock=clock),
+    ):
+        workflow = await dispatcher.dispatch_workflow([ActivitySpec("fine")])
+        for _ in range(10):
+            await clock.advance(1)
+        status = await client.status(workflow)
+        assert (status.state, status.parked) == ("parked", "poison")
+    assert caplog.text.count("ZeroDivisionError: a slip") == MAX_CRASHES
 
 
 class NoDelays(InMemoryTransport):

@@ -228,3 +228,22 @@ async def test_a_claim_that_cannot_be_renewed_costs_no_other_claim_its_lease(ans
         await until(lambda: all(store.renewed[key] > count for key, count in before.items()))
     assert set(before) == {claim.name for claim in others}
     assert not any(claim.lost.is_set() for claim in others)
+
+
+async def test_it_stops_at_once_although_a_renewal_is_not_answered(caplog: pytest.LogCaptureFixture) -> None:
+    asked = threading.Event()
+
+    async def unanswered() -> None:
+        asked.set()
+        await _never()
+
+    store, claim = Store(unanswered), Owned("stuck")
+    env: Any = SimpleNamespace(mode="separate", store=store)
+    async with Heartbeat(env, 90.0) as heartbeat:
+        heartbeat.add(claim)  # type: ignore[arg-type]
+        claim.expires = time.monotonic() + 45.0
+        assert await asyncio.to_thread(asked.wait, PATIENCE)
+        stopped = time.monotonic()
+    assert time.monotonic() - stopped < PATIENCE
+    assert not claim.lost.is_set()
+    assert not caplog.text

@@ -172,6 +172,20 @@ async def test_who_waits_when_the_client_is_closed_is_told(bed: Bed) -> None:
     assert not inbox_tasks()
 
 
+async def test_so_it_is_although_another_client_waits_on(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
+    client = bed.client()
+    async with bed.client() as other:
+        asking, waiting = (asyncio.ensure_future(one.outcome("w-1", timeout=PATIENCE)) for one in (client, other))
+        await until(lambda: caplog.text.count("waiting for workflow w-1") == 2)
+        await client.close()
+        async with asyncio.timeout(PATIENCE / 2):
+            with pytest.raises(BackendClosed, match="the client was closed"):
+                await asking
+        async with bed.worker(work):
+            await bed.dispatch(SLIP, correlation_id="w-1")
+            assert (await waiting).status == "completed"
+
+
 async def test_who_waits_where_no_outcome_can_come_is_warned(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
     async with bed.client() as client:
         asking = asyncio.ensure_future(client.outcome("w-1", timeout=PATIENCE))

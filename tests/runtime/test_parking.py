@@ -20,7 +20,6 @@ from paigeant import (
     WorkflowError,
     activity,
 )
-from paigeant.abc import Delivery
 from paigeant.builtin.inmemory.store import InMemoryStore
 from paigeant.builtin.inmemory.transport import InMemoryTransport
 from paigeant.model.message import Publication
@@ -190,13 +189,13 @@ async def test_without_a_store_an_expired_workflow_is_told_and_dead_lettered(
     storeless: Bed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[Publication] = []
-    settle = StorelessProtocol._settle
+    make = StorelessProtocol._reply
 
-    async def watched(self: StorelessProtocol, delivery: Delivery, *publications: Publication) -> None:
-        sent.extend(publications)
-        await settle(self, delivery, *publications)
+    def watched(self: StorelessProtocol, *args: Any) -> tuple[Publication, ...]:
+        sent.extend(made := make(self, *args))
+        return made
 
-    monkeypatch.setattr(StorelessProtocol, "_settle", watched)
+    monkeypatch.setattr(StorelessProtocol, "_reply", watched)
     keys = signed(Key(), namespace="default", skew=0)
     async with storeless.dispatcher(security=keys) as dispatcher:
         workflow = await dispatcher.dispatch_workflow(SLIP, expires=1)

@@ -33,7 +33,10 @@ ADVERSARIES = [
 ]
 
 
-@pytest.mark.parametrize("unit", ADVERSARIES)
+PEM = "-----BEGIN RSA PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize("unit", [*ADVERSARIES, PEM, f"{PEM}-", "-----BEGIN ", "://a:b@"])
 @pytest.mark.parametrize("end", ["", "!", '="', " " * MAX_TEXT], ids=["", "!", "quote", "spaces"])
 def test_no_text_makes_redaction_slow(unit: str, end: str) -> None:
     text = (unit * MAX_TEXT)[: MAX_TEXT // 2] + end
@@ -53,6 +56,13 @@ def test_no_text_makes_redaction_slow(unit: str, end: str) -> None:
         "jwt eyJHIDDENHIDDEN.eyJHIDDEN.HIDDEN-sig",
         "postgresql+asyncpg://user:HIDDEN@db:5432/x",
         "redis://:HIDDEN@cache/0",
+        "rediss://:pa/HIDDEN@cache",
+        "redis://:12/HIDDEN@cache",
+        "amqp://user:p@HIDDEN/HIDDEN@broker:5672/vhost",
+        "https://user:" + "p" * 600 + "HIDDEN@host",
+        f"{PEM}\nHIDDEN/HIDDEN+\nHIDDEN==\n-----END RSA PRIVATE KEY-----",
+        f"{PEM}\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,HIDDEN\n\nHIDDEN",
+        f"secret={PEM}\\nHIDDEN",
         "my-api-key=HIDDEN",
         "MY_API_KEY_2 = HIDDEN",
         "{'client_secret': 'HIDDEN and more HIDDEN', 'x': 1}",
@@ -77,6 +87,11 @@ def test_cloud_keys_do_not_travel(text: str) -> None:
 def test_the_rest_is_kept() -> None:
     text = "no seat 9A at https://example.org:8080/a/b@c; the secretary said so"
     assert redact(text) == text
+    assert redact("redis://u:x/y@h:6379/0 is down") == "redis://[redacted]@h:6379/0 is down"
+    key = "PRIVATE KEY-----"
+    assert redact(f"a -----BEGIN {key}x-----END {key} b") == "a [redacted private key] b"
+    public = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"
+    assert redact(public) == public
     assert redact("a=1 token=x b=2") == "a=1 token=[redacted] b=2"
     assert redact('"client_secret": "x", "b": 2') == '"client_secret": [redacted], "b": 2'
 

@@ -13,7 +13,7 @@ from paigeant.errors import MessageTooLarge
 from paigeant.model.capabilities import Capabilities
 from paigeant.state.ids import BranchKeys
 
-from ..support import NO_RETRY, Bed
+from ..support import NO_RETRY, Bed, until
 
 
 @activity
@@ -148,6 +148,65 @@ async def test_a_result_must_leave_room_for_what_follows(stored: Bed, size: int)
     assert outcome.fault is not None
     assert (outcome.fault.activity, outcome.fault.error) in {("fill", "MessageTooLarge"), ("fails", "PermanentFault")}
     assert undone == [2_000]
+
+
+SMALL = 16_384
+
+
+@pytest.mark.parametrize("words", [100, 700, 900])
+async def test_a_long_error_text_takes_no_room_from_what_must_be_undone(
+    stored: Bed, words: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAIGEANT_MAX_MESSAGE_BYTES", str(SMALL))
+
+    @activity
+    async def first(ctx: ActivityContext) -> None:
+        await ctx.register_compensation()
+
+    @first.compensate
+    async def undo_first() -> None: ...
+
+    @activity
+    async def second(ctx: ActivityContext) -> None:
+        await ctx.register_compensation()
+        ctx.variables["pad"] = "x" * 9_200  # nearly all that may be taken
+
+    @second.compensate
+    async def undo_second() -> None: ...
+
+    @activity(retry=NO_RETRY)
+    async def fails() -> None:
+        raise PermanentFault("why? " * words)
+
+    outcome = await stored.run([first.spec(), second.spec(), fails.spec()], first, second, fails)
+    assert (outcome.status, outcome.undone) == ("compensated", ("second", "first"))
+    assert outcome.fault is not None
+    assert (outcome.fault.activity, outcome.fault.error) == ("fails", "PermanentFault")
+    assert outcome.fault.message.startswith("PermanentFault: why? why?")
+
+
+async def test_what_is_undone_and_does_not_fit_waits_for_a_person(stored: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It did not fail: nobody may be told that it did."""
+    monkeypatch.setenv("PAIGEANT_MAX_MESSAGE_BYTES", str(SMALL))
+
+    @activity(retry=NO_RETRY)
+    async def fails(ctx: ActivityContext) -> None:
+        await ctx.register_compensation()
+        raise PermanentFault("why")
+
+    @fails.compensate
+    async def undo(ctx: ActivityContext) -> None:
+        ctx.variables["much"] = "x" * SMALL
+
+    async with stored.worker(fails), stored.client() as client:
+        workflow = await stored.dispatch([fails.spec()])
+
+        async def stands() -> bool:
+            status = await client.status(workflow)
+            assert status.state != "ended"
+            return status.parked.startswith("MessageTooLarge: activity 'fails'")
+
+        await until(stands)
 
 
 async def test_a_value_changed_in_the_store_is_refused(stored: Bed) -> None:

@@ -68,6 +68,36 @@ async def test_a_stale_worker_overwrites_neither_result_nor_history(
         assert [(hop.seq, hop.activity) for hop in await client.history(workflow)] == [(0, "work"), (1, "last")]
 
 
+async def test_a_hop_that_is_written_down_and_not_yet_committed_is_no_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker may die before it commits."""
+    written, go_on = asyncio.Event(), asyncio.Event()
+
+    @activity("work")
+    async def work() -> None: ...
+
+    async with Bed("inmemory", "separate", tmp_path) as bed:
+        put = bed.state.put
+
+        async def held_up(key: str, *args: Any, **options: Any) -> int:
+            if written.is_set():
+                await go_on.wait()
+            revision = await put(key, *args, **options)
+            if key.startswith("hist/"):
+                written.set()
+            return revision
+
+        monkeypatch.setattr(bed.state, "put", held_up)
+        workflow = await bed.dispatch([ActivitySpec("work")])
+        async with bed.worker(work):
+            await written.wait()
+            assert await bed.steps(workflow) == []
+            go_on.set()
+            assert (await bed.outcome(workflow)).status == "completed"
+        assert await bed.steps(workflow) == [("work", "do", "ok")]
+
+
 async def test_a_store_handed_out_twice_is_the_same_store(tmp_path: Path) -> None:
     async with Bed("sqlite", "shared", tmp_path) as bed:
         assert bed.transport.state_store() is bed.transport.state_store()
@@ -101,12 +131,17 @@ async def test_separate_mode_keeps_the_envelope_of_a_cursor_that_had_none(tmp_pa
 
 @pytest.mark.parametrize("mode", ["shared", "separate"])
 async def test_a_registration_is_found_whoever_made_it(tmp_path: Path, mode: Any) -> None:
-    """The copy that a bystander puts back looks like a first delivery."""
+    """What the attempt of one worker registered, that of the next one takes with it, though it registers nothing."""
     undone: list[int] = []
+    registered = asyncio.Event()
 
     @activity("charge", queue="q", retry=NO_RETRY)
     async def charge(ctx: ActivityContext) -> None:
-        raise PermanentFault("no")
+        if registered.is_set():
+            raise PermanentFault("no")
+        await ctx.register_compensation(number=1)
+        registered.set()
+        await asyncio.Event().wait()
 
     @charge.compensate
     def refund(number: int) -> None:
@@ -114,7 +149,8 @@ async def test_a_registration_is_found_whoever_made_it(tmp_path: Path, mode: Any
 
     async with Bed("inmemory", mode, tmp_path) as bed:
         workflow = await bed.dispatch([ActivitySpec("charge", queue="q")])
-        await bed.state.put(BranchKeys.of(workflow).compensation(0), b'[{"number":1}]')
+        async with bed.worker(charge, grace=0.0):
+            await registered.wait()
         async with bed.worker(charge):
             assert (await bed.outcome(workflow)).status == "compensated"
     assert undone == [1]
@@ -301,3 +337,16 @@ async def test_history_where_only_the_broker_holds_the_envelope_tells_what_it_ca
     async with memory.client() as client:
         [told] = await client.history(workflow)
     assert (told.seq, told.worker.startswith("stale")) == (0, False)
+
+
+async def test_an_entry_of_the_history_that_cannot_be_read_is_left_out(memory: Bed) -> None:
+    @activity("one")
+    async def one() -> None: ...
+
+    workflow = "w"
+    await memory.run([ActivitySpec("one")], one, correlation_id=workflow)
+    [told] = await memory.state.scan("hist/")
+    wrong = told.value.replace(b'"seq":0', b'"seq":[0]')
+    for number, entry in enumerate([b"", b"not json", b"[" * 100_000, b'{"seq":1}', wrong]):
+        await memory.state.put(BranchKeys.of(workflow).history(number + 1, "x" * 22), entry)
+    assert await memory.steps(workflow) == [("one", "do", "ok")]

@@ -14,7 +14,7 @@ from paigeant.errors import BackendUnavailable
 from paigeant.state.cursor import Cursor, State
 from paigeant.state.ids import BranchKeys
 
-from ..support import KINDS, PATIENCE, Bed, Kind, until
+from ..support import KINDS, PATIENCE, Bed, Kind, Lingering, until
 
 
 @activity
@@ -120,6 +120,27 @@ async def test_a_stop_between_claim_and_start_gives_the_hop_back(
             assert (await bed.outcome(workflow)).status == "completed"
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_stop_between_commit_and_sending_leaves_no_message_unsent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind, when: str
+) -> None:
+    sending: list[asyncio.Event] = []
+
+    @activity
+    async def first() -> None:
+        sending.append(hanging_once(monkeypatch, type(bed.transport), "publish", when))
+
+    async with Bed(kind, "separate", tmp_path) as bed:
+        workflow = await bed.dispatch([first.spec(), *SLIP])
+        async with bed.worker(first, grace=0.0):
+            await until(lambda: len(sending) == 1 and sending[0].is_set())
+        assert (await bed.transport.queues("fine"))["fine"].ready >= 1
+        async with bed.worker(first, fine):
+            assert (await bed.outcome(workflow)).status == "completed"
+    assert len(sending) == 1
+
+
 async def test_a_second_stop_does_not_wait_for_the_grace_period(bed: Bed) -> None:
     running = asyncio.Event()
 
@@ -187,26 +208,16 @@ async def test_a_second_stop_does_not_wait_for_an_activity_that_will_not_stop(be
 
 
 async def test_a_third_stop_does_not_interrupt_the_giving_back(stored: Bed) -> None:
-    running, interrupted, release = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-    @activity
-    async def slow() -> None:
-        running.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            interrupted.set()
-            await release.wait()
-
+    slow = Lingering()
     await stored.dispatch([ActivitySpec("slow")])
-    worker = stored.worker(slow, grace=3600.0)
+    worker = stored.worker(slow.activity, grace=3600.0)
     task = asyncio.create_task(worker.run())
-    await running.wait()
+    await slow.running.wait()
     worker.stop()
     worker.stop()
-    await interrupted.wait()
+    await slow.interrupted.wait()
     worker.stop()
-    release.set()
+    slow.release.set()
     async with asyncio.timeout(PATIENCE):
         await task
     assert (await stored.transport.queues("slow"))["slow"].ready == 1
@@ -217,6 +228,17 @@ async def test_a_worker_may_run_again_after_it_stopped(bed: Bed) -> None:
     for _ in range(3):
         async with worker:
             assert (await bed.outcome(await bed.dispatch(SLIP))).status == "completed"
+
+
+async def test_a_stop_before_the_first_step_of_a_run_holds(memory: Bed) -> None:
+    worker = memory.worker(fine)
+    running = asyncio.create_task(worker.run())
+    worker.stop()
+    async with asyncio.timeout(PATIENCE):
+        await running
+    worker.stop()  # it does not run: that means nothing for its next run
+    async with worker:
+        assert (await memory.outcome(await memory.dispatch(SLIP))).status == "completed"
 
 
 async def test_cancelling_the_worker_gives_its_work_back(bed: Bed) -> None:

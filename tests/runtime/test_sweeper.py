@@ -201,3 +201,22 @@ class Stale(InMemoryStore):
 async def test_what_cannot_be_moved_is_no_reason_to_look_without_pause(memory: Bed) -> None:
     async with memory.client() as client, Stale("inmemory://stale") as store, asyncio.timeout(PATIENCE):
         assert await Sweeper(await client._session.open(), store, limit=3).sweep() == 0
+
+
+async def test_what_somebody_else_has_due_stays_and_hides_no_cursor(
+    memory: Bed, caplog: pytest.LogCaptureFixture
+) -> None:
+    strangers = [f"timer/{number}" for number in range(30)]
+    clock = VirtualClock()
+    async with Bed("inmemory", "separate", memory.directory, clock=clock) as bed, bed.client(clock=clock) as client:
+        for key in strangers:
+            await bed.state.put(key, b"", due=1.0)
+        async with bed.dispatcher(clock=clock) as dispatcher:
+            await dispatcher.dispatch_workflow([ActivitySpec("echo")])
+        await bed.transport.purge("echo")
+        clock.jump(31)
+        sweeper = Sweeper(await client._session.open(), bed.state, limit=3)
+        assert sum([await sweeper.sweep() for _ in range(5)]) == 1
+        assert (await bed.transport.queues("echo"))["echo"].ready == 1
+        assert sorted(await bed.state.due(clock.time(), 100)) == sorted(strangers)
+    assert caplog.text.count("none of Paigeant's, such as 'timer/") == 1

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -112,6 +113,11 @@ async def test_what_middleware_raises_counts_as_raised_by_the_activity(bed: Bed,
 class Raises:
     async def on_event(self, event: WorkflowEvent) -> None:
         raise ValueError("observer")
+
+
+class Forgetful:
+    def on_event(self, event: WorkflowEvent) -> None:  # not async
+        pass
 
 
 class Hangs:
@@ -279,10 +285,11 @@ def test_a_wrong_option_is_refused_when_the_worker_is_made(memory: Bed, option: 
         memory.worker(fine, **option)
 
 
-async def test_dispatchers_and_clients_refuse_an_observer_that_is_none(memory: Bed) -> None:
-    for make in (memory.dispatcher, memory.client):
+@pytest.mark.parametrize("wrong", [object, Forgetful])
+async def test_what_is_no_observer_is_refused(wrong: type[Any], memory: Bed) -> None:
+    for make in (partial(memory.worker, fine), memory.dispatcher, memory.client):
         with pytest.raises(ConfigurationError, match="observers="):
-            make(observers=[object()])
+            make(observers=[wrong()])
 
 
 async def test_lease_and_grace_may_be_timedeltas(bed: Bed) -> None:

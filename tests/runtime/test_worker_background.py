@@ -11,7 +11,7 @@ import pytest
 from paigeant import ActivitySpec, ConfigurationError, Worker, activity
 from paigeant.errors import BackendClosed
 
-from ..support import PATIENCE, Bed, until
+from ..support import PATIENCE, Bed, Lingering, until
 
 
 @activity
@@ -122,27 +122,17 @@ async def test_signals_are_for_the_main_thread(memory: Bed, run: Callable[[Worke
 
 
 async def test_however_often_it_is_cancelled_it_ends_before_it_returns(memory: Bed) -> None:
-    running, interrupted, release = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-    @activity
-    async def slow() -> None:
-        running.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            interrupted.set()
-            await release.wait()
-
+    slow = Lingering()
     await memory.dispatch([ActivitySpec("slow")])
-    worker = memory.worker(slow)
+    worker = memory.worker(slow.activity)
     serving = asyncio.create_task(worker.run())
-    await running.wait()
+    await slow.running.wait()
     serving.cancel()
-    await interrupted.wait()
+    await slow.interrupted.wait()
     serving.cancel()
     with pytest.raises(ConfigurationError, match="runs already"):
         await worker.run()
-    release.set()
+    slow.release.set()
     await asyncio.wait([serving], timeout=PATIENCE)
     assert serving.cancelled()
     stats = (await memory.transport.queues("slow"))["slow"]

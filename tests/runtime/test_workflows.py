@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from paigeant import (
+    ActivityContext,
     ActivitySpec,
     ConfigurationError,
     DuplicateWorkflow,
     InvalidWorkflow,
+    PermanentFault,
     ResultTimeout,
     RevisionPolicy,
     StoreRequired,
@@ -23,7 +25,7 @@ from paigeant import (
 from paigeant.builtin.inmemory.transport import InMemoryTransport
 from paigeant.errors import BackendClosed
 
-from ..support import Bed, until
+from ..support import PATIENCE, QUICK, Bed, Lingering, until
 
 
 @activity
@@ -32,6 +34,43 @@ async def echo(value: Any = None) -> Any:
 
 
 SLIP = [ActivitySpec("echo", {"value": 1})]
+
+
+async def test_an_activity_that_awaits_a_workflow_in_vain_tries_again(memory: Bed) -> None:
+    go = asyncio.Event()
+
+    @activity
+    async def child() -> str:
+        await go.wait()
+        return "done"
+
+    @activity(retry=QUICK)
+    async def parent(ctx: ActivityContext) -> str:
+        if ctx.attempt == 2:
+            go.set()
+        workflow = await memory.dispatch([child.spec()], correlation_id=ctx.idempotency_key)
+        return (await memory.outcome(workflow, timeout=PATIENCE if go.is_set() else 0.01)).result_of(child)
+
+    outcome = await memory.run([parent.spec()], parent, child)
+    assert (outcome.status, outcome.results) == ("completed", {"parent": "done"})
+
+
+async def test_an_activity_that_awaits_a_workflow_that_fails_does_not_try_again(memory: Bed) -> None:
+    attempts: list[int] = []
+
+    @activity
+    async def child() -> None:
+        raise PermanentFault("no")
+
+    @activity(retry=QUICK)
+    async def parent(ctx: ActivityContext) -> None:
+        attempts.append(ctx.attempt)
+        async with memory.client() as client:
+            await client.result(await memory.dispatch([child.spec()]), timeout=PATIENCE)
+
+    outcome = await memory.run([parent.spec()], parent, child)
+    assert outcome.fault is not None
+    assert (outcome.fault.error, attempts) == ("WorkflowFailed", [1])
 
 
 async def test_the_same_dispatch_twice_is_one_workflow(stored: Bed) -> None:
@@ -159,10 +198,27 @@ async def test_an_itinerary_whose_history_would_not_fit_is_refused(memory: Bed) 
         await memory.dispatch([ActivitySpec("echo")] * 200)
 
 
+async def test_waiting_in_a_process_without_a_worker_tells_that_one_is_missing(memory: Bed) -> None:
+    workflow = await memory.dispatch(SLIP)
+    async with memory.client() as client:
+        with pytest.raises(ResultTimeout, match=r"nobody serves queue 'echo' now.*in this process"):
+            await client.result(workflow, timeout=0.05)
+
+
+async def test_waiting_for_a_step_that_runs_does_not_ask_for_a_worker(stored: Bed) -> None:
+    lingering = Lingering()
+    workflow = await stored.dispatch([ActivitySpec("slow")])
+    lingering.release.set()
+    async with stored.worker(lingering.activity), stored.client() as client:
+        await lingering.running.wait()
+        with pytest.raises(ResultTimeout, match=r"`paigeant dead-letters list`|if a Worker in this process"):
+            await client.result(workflow, timeout=0.05)
+
+
 async def test_waiting_has_a_limit_and_the_workflow_goes_on(bed: Bed) -> None:
     workflow = await bed.dispatch(SLIP)
     async with bed.client() as client:
-        with pytest.raises(ResultTimeout, match=workflow):
+        with pytest.raises(ResultTimeout, match=rf"{workflow}.*(serves queue 'echo'|`paigeant dead-letters list`)"):
             await client.result(workflow, timeout=timedelta(milliseconds=50))
         async with bed.worker(echo):
             assert (await client.result(workflow, timeout=10)).results == {"echo": 1}
@@ -253,7 +309,7 @@ async def test_an_inbox_forgets_the_oldest_when_it_is_full(
         outcomes = await asyncio.gather(*(client.result(workflow) for workflow in workflows))
         assert len(outcomes) == 5, "those who wait get theirs"
         assert "PAIGEANT_STATE_STORE" in caplog.text
-        with pytest.raises(ResultTimeout, match="transport instance that dispatched"):
+        with pytest.raises(ResultTimeout, match=r"`paigeant dead-letters list`.*transport instance that dispatched"):
             await asyncio.gather(*(client.result(workflow, timeout=0.2) for workflow in workflows))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from paigeant import ActivityContext, activity
+from paigeant import ActivityContext, ResultExpired, WorkflowError, activity
 from paigeant.envelope import sha
 from paigeant.errors import AudienceMismatch, EnvelopeFormatError, PayloadMissing
 from paigeant.model.message import Message, Publication
@@ -51,6 +51,54 @@ async def test_the_outcome_of_another_workflow_is_refused(mode: Mode, tmp_path: 
         with pytest.raises(AudienceMismatch, match=r"'asked' is signed for 'other'; find out who"):
             await bed.outcome("asked")
         assert (await bed.outcome("other")).results == {"price": 999}
+
+
+async def overwrite(bed: Bed, workflow: str, **changes: str) -> None:
+    """Puts another tombstone in the place of that of the workflow."""
+    key = BranchKeys.of(workflow).cursor
+    cursor = await bed.state.get(key)
+    assert cursor is not None
+    await bed.state.put(key, Cursor.decode(cursor.value).next(**changes).encode())
+
+
+@pytest.mark.parametrize(("nonce", "outcome"), [({}, "failed"), ({}, "expired"), ({"nonce": "00"}, "expired")])
+async def test_another_end_than_the_signed_one_is_refused(nonce: dict[str, str], outcome: str, memory: Bed) -> None:
+    workflow = (await memory.run([price.spec(amount=1)], price)).correlation_id
+    await overwrite(memory, workflow, outcome=outcome, **nonce)
+    with pytest.raises(WorkflowError, match=f"the store says '{outcome}', its signed records say 'completed'"):
+        await memory.outcome(workflow)
+
+
+async def test_with_a_store_apart_no_end_is_told_without_proof(tmp_path: Path) -> None:
+    async with Bed("inmemory", "separate", tmp_path) as bed:
+        workflow = (await bed.run([price.spec(amount=1)], price)).correlation_id
+        await overwrite(bed, workflow, outcome="expired", nonce="00")
+        with pytest.raises(ResultExpired, match="expired, by what the store says"):
+            await bed.outcome(workflow)
+
+
+@pytest.mark.parametrize("mode", STORED)
+async def test_a_history_that_was_rewritten_tells_what_was_signed(mode: Mode, tmp_path: Path) -> None:
+    async with Bed("inmemory", mode, tmp_path) as bed:
+        workflow = (await bed.run([price.spec(amount=1)], price)).correlation_id
+        [entry] = await bed.state.scan("hist/")
+        signed = {b'"ok"': b'"fault"', b'"price"': b'"refund"', b'"do"': b'"undo"', b'"seq":0': b'"seq":7'}
+        value = entry.value
+        for told, forged in signed.items():
+            assert told in value
+            value = value.replace(told, forged)
+        await bed.state.put(entry.key, value)
+        async with bed.client() as client:
+            [hop] = await client.history(workflow)
+        assert (hop.seq, hop.activity, hop.direction, hop.status) == (0, "price", "do", "ok")
+
+
+async def test_the_history_of_another_workflow_is_refused(memory: Bed) -> None:
+    for workflow in ("asked", "other"):
+        await memory.run([price.spec(amount=1)], price, correlation_id=workflow)
+    await memory.state.put((await kept(memory, "asked")).key, (await kept(memory, "other")).value)
+    with pytest.raises(AudienceMismatch, match="the history that the store keeps for workflow 'asked' is signed for"):
+        await memory.steps("asked")
 
 
 @pytest.mark.parametrize("mode", STORED)

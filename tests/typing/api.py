@@ -25,6 +25,16 @@ def shout(text: str) -> str:
     return text.upper()
 
 
+@activity("spell")
+async def spell(text: str, upper: bool = False) -> list[str]:
+    return list(text.upper() if upper else text)
+
+
+@activity
+async def look_up(ctx: ActivityContext[dict[str, int]], text: str) -> int | None:
+    return ctx.deps.get(text)
+
+
 assert_type(shout("a"), str)
 assert_type(count.spec(text="a b"), ActivitySpec)
 
@@ -33,8 +43,19 @@ async def results(ctx: ActivityContext[dict[str, int]], outcome: Outcome) -> Non
     assert_type(ctx.deps, dict[str, int])
     assert_type(ctx.result_of(count), int)
     assert_type(ctx.result_of(shout), str)
+    assert_type(ctx.result_of(spell), list[str])
+    assert_type(ctx.result_of(look_up), int | None)
     assert_type(ctx.result_of("count"), Any)
+    assert_type(await ctx.fetch_result_of(look_up), int | None)
+    assert_type(await ctx.fetch_result_of(shout), str)
+    assert_type(await ctx.fetch_result_of("count"), Any)
+    assert_type(ctx.sync.fetch_result_of(spell), list[str])
+    assert_type(ctx.sync.fetch_result_of(shout), str)
+    assert_type(ctx.sync.fetch_result_of("count"), Any)
     assert_type(outcome.result_of(count), int)
+    assert_type(outcome.result_of(shout), str)
+    assert_type(outcome.result_of(spell), list[str])
+    assert_type(outcome.result_of(look_up), int | None)
     assert_type(await count(ctx, "a", words=False), int)
 
 
@@ -45,7 +66,12 @@ async def run() -> None:
         assert_type(await WorkflowClient(transport).result(correlation_id, timeout=1.5), Outcome)
 
 
-async def mistakes(ctx: ActivityContext) -> None:
+def plain(text: str) -> str:
+    return text
+
+
+async def mistakes(ctx: ActivityContext, outcome: Outcome) -> None:
+    outcome.result_of(plain)  # type: ignore[call-overload]
     shout(1)  # type: ignore[arg-type]
     await count(ctx)  # type: ignore[call-arg]
     ActivitySpec("a", nmae="b")  # type: ignore[call-arg]

@@ -18,6 +18,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .cli.main import run
 
         return run(argv)
+    except KeyboardInterrupt:  # while modules are imported: nothing has begun
+        return 130
     except ModuleNotFoundError as exc:
         missing = (exc.name or "").partition(".")[0]
         if missing not in _EXTRA:

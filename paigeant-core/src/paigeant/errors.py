@@ -245,7 +245,7 @@ class WorkflowFailed(WorkflowError):
 
 
 class ResultTimeout(WorkflowError):
-    """No outcome within the time given. The workflow goes on."""
+    """No outcome within the time given. The workflow goes on; to an activity that awaits it, a transient fault."""
 
 
 class ResultExpired(WorkflowError):
@@ -261,7 +261,7 @@ class ActivityError(PaigeantError):
 
 
 class TransientFault(ActivityError):
-    """Worth another attempt. Any other exception counts as transient, too."""
+    """Worth another attempt. So is any other exception, except errors of Paigeant that would only come again."""
 
 
 class PermanentFault(ActivityError):

@@ -26,18 +26,22 @@ class Key(Hs256Key):
         return [first], [first, second]
 
     @classmethod
-    def unavailable(cls) -> Signer:
-        key = cls()
-        key.sign = _unavailable  # type: ignore[method-assign]
-        return key
+    def unavailable(cls) -> tuple[list[Signer], list[Verifier]]:
+        away = cls()
+        away.sign = away.verify = _unavailable  # type: ignore[method-assign]
+        return [away], [away]
 
 
-async def _unavailable(signing_input: bytes) -> bytes:
+async def _unavailable(*data: bytes) -> Any:
     raise SignerUnavailable("not now")
 
 
-async def _broken(signing_input: bytes) -> bytes:
+async def _broken(*data: bytes) -> Any:
     raise ConnectionError("driver")
+
+
+async def _refused(*data: bytes) -> bool:
+    return False
 
 
 class SignsText(Key):
@@ -62,6 +66,16 @@ class SignsNormalized(Key):
 
     async def verify(self, signing_input: bytes, signature: bytes) -> bool:
         return await super().verify(signing_input.rstrip(b"\x00"), signature)
+
+
+class SignsTheBeginning(Key):
+    """Signs no more than a page of the input."""
+
+    async def sign(self, signing_input: bytes) -> bytes:
+        return await super().sign(signing_input[:4096])
+
+    async def verify(self, signing_input: bytes, signature: bytes) -> bool:
+        return await super().verify(signing_input[:4096], signature)
 
 
 class SignsTruncated(Key):
@@ -151,15 +165,26 @@ class RotatesItsKid(Key):
 
 class LeaksDriverErrors(Key):
     @classmethod
-    def unavailable(cls) -> Signer:
-        key = cls()
-        key.sign = _broken  # type: ignore[method-assign]
-        return key
+    def unavailable(cls) -> tuple[list[Signer], list[Verifier]]:
+        away = cls()
+        away.sign = away.verify = _broken  # type: ignore[method-assign]
+        return [away], [away]
+
+
+class RefusesWhatItCannotTell(Key):
+    """Says no while its key is out of reach, which makes dead letters of good messages."""
+
+    @classmethod
+    def unavailable(cls) -> tuple[list[Signer], list[Verifier]]:
+        away = cls()
+        away.sign, away.verify = _unavailable, _refused  # type: ignore[method-assign]
+        return [away], [away]
 
 
 SIGNERS: list[type[Key]] = [
     SignsText,
     SignsNormalized,
+    SignsTheBeginning,
     SignsTruncated,
     RaisesForBadLength,
     AcceptsEverything,
@@ -172,4 +197,5 @@ SIGNERS: list[type[Key]] = [
     OneKeyOfTwoNames,
     RotatesItsKid,
     LeaksDriverErrors,
+    RefusesWhatItCannotTell,
 ]

@@ -49,6 +49,49 @@ class LeavesReceiversWaiting(ProxyTransport):
             raise
 
 
+class ConnectsLate(ProxyTransport):
+    """A disconnect in the meantime changes nothing."""
+
+    async def connect(self) -> None:
+        await asyncio.sleep(shared.SOON)
+        await super().connect()
+
+
+class LooksUpOnce(ProxyTransport):
+    """Notices a disconnect while it dials, and none afterwards."""
+
+    disconnects = 0
+
+    async def connect(self) -> None:
+        before = self.disconnects
+        await asyncio.sleep(shared.SOON)
+        if self.disconnects != before:
+            raise BackendClosed("disconnected")
+        await asyncio.sleep(shared.SOON)
+        await super().connect()
+
+    async def disconnect(self) -> None:
+        self.disconnects += 1
+        await super().disconnect()
+
+
+class LeavesConnectsWaiting(ProxyTransport):
+    """Disconnect does not wake who connects."""
+
+    disconnects = 0
+
+    async def connect(self) -> None:
+        before = self.disconnects
+        await asyncio.sleep(shared.SOON)
+        if self.disconnects != before:
+            await asyncio.Event().wait()
+        await super().connect()
+
+    async def disconnect(self) -> None:
+        self.disconnects += 1
+        await super().disconnect()
+
+
 class TearsConnect(ProxyTransport):
     """A connect cancelled half-way leaves the instance in between."""
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from math import inf
 from typing import Any, ClassVar
 
 from msgspec import structs
@@ -36,9 +37,23 @@ class DropsLeftReplies(ProxyTransport):
     async def consume(
         self, queues: Collection[str], *, lease: float, expires: float | None = None
     ) -> AsyncGenerator[Consumer]:
-        async with super().consume(queues, lease=lease) as consumer:
+        async with super().consume(queues, lease=lease, expires=expires) as consumer:
             yield consumer
         self.dropped.update(queues if expires is not None else ())
+
+
+class TakesAnything(ProxyTransport):
+    """Makes sense of every argument."""
+
+    @asynccontextmanager
+    async def consume(
+        self, queues: Collection[str], *, lease: float, expires: float | None = None
+    ) -> AsyncGenerator[Consumer]:
+        async with super().consume(queues or ["all"], lease=lease if 0 < lease < inf else 1.0) as consumer:
+            yield consumer
+
+    async def receive(self, consumer: Consumer, limit: int) -> list[Delivery]:
+        return await consumer.receive(max(1, limit))
 
 
 class DropsConsumedReplies(ProxyTransport):
@@ -58,7 +73,7 @@ class DropsConsumedReplies(ProxyTransport):
         if expires is not None:
             end = asyncio.get_running_loop().time() + expires
             self.ends.update({(self.namespace, queue): end for queue in queues})
-        async with super().consume(queues, lease=lease) as consumer:
+        async with super().consume(queues, lease=lease, expires=expires) as consumer:
             yield consumer
 
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from paigeant.abc import Consumer, Delivery
+from paigeant.abc import Consumer, Delivery, check_consume, check_limit
 from paigeant.errors import BackendClosed, BackendError, LeaseLost
 from paigeant.model.message import Message, Publication
 from paigeant.model.store import Write
@@ -51,7 +51,7 @@ class _StretchesLeases(ProxyTransport):
     async def consume(
         self, queues: Collection[str], *, lease: float, expires: float | None = None
     ) -> AsyncGenerator[Consumer]:
-        async with super().consume(queues, lease=lease * self.by) as consumer:
+        async with super().consume(queues, lease=lease * self.by, expires=expires) as consumer:
             yield consumer
 
 
@@ -73,7 +73,7 @@ class ForgetsTheLease(ProxyTransport):
         with self.inner.broker.lock:
             for queue in queues:
                 self.inner.broker.queue(queue).lease = None
-        async with super().consume(queues, lease=lease) as consumer:
+        async with super().consume(queues, lease=lease, expires=expires) as consumer:
             yield consumer
 
 
@@ -85,7 +85,7 @@ class ForgetsWhoLeft(ProxyTransport):
         self, queues: Collection[str], *, lease: float, expires: float | None = None
     ) -> AsyncGenerator[Consumer]:
         held: list[Delivery] = []
-        async with self.inner.consume(queues, lease=lease) as consumer:
+        async with self.inner.consume(queues, lease=lease, expires=expires) as consumer:
 
             class Noting(ProxyConsumer):
                 async def receive(self, limit: int) -> list[Delivery]:
@@ -110,7 +110,7 @@ class ReceivesAfterLeaving(ProxyTransport):
     async def consume(
         self, queues: Collection[str], *, lease: float, expires: float | None = None
     ) -> AsyncGenerator[Consumer]:
-        consumer = await self.stack.enter_async_context(self.inner.consume(queues, lease=lease))
+        consumer = await self.stack.enter_async_context(self.inner.consume(queues, lease=lease, expires=expires))
         yield ProxyConsumer(self, consumer)
 
     async def disconnect(self) -> None:
@@ -147,7 +147,8 @@ class PrefersOneQueue(ProxyTransport):
         self, queues: Collection[str], *, lease: float, expires: float | None = None
     ) -> AsyncGenerator[Consumer]:
         async with AsyncExitStack() as stack:
-            consumers = [await stack.enter_async_context(self.inner.consume([q], lease=lease)) for q in queues]
+            opening = [self.inner.consume([q], lease=lease) for q in check_consume(queues, lease, expires)]
+            consumers = [await stack.enter_async_context(one) for one in opening]
             yield ProxyConsumer(self, consumers[0] if len(consumers) == 1 else _InOrder(consumers))
 
 
@@ -161,6 +162,57 @@ class _InOrder(Consumer):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(SOON):
                         return await consumer.receive(limit)
+
+
+class PrefersOneConsumer(ProxyTransport):
+    """A clone looks only while nobody waits at the original."""
+
+    original: PrefersOneConsumer | None = None
+    waiting = 0
+
+    def clone(self) -> PrefersOneConsumer:
+        clone: PrefersOneConsumer = super().clone()
+        clone.original = self.original or self
+        return clone
+
+    async def receive(self, consumer: Any, limit: int) -> list[Delivery]:
+        while self.original is not None:
+            deliveries = [] if self.original.waiting else consumer._take(limit)[0]
+            if deliveries:
+                return deliveries
+            await asyncio.sleep(SOON)
+        self.waiting += 1
+        try:
+            return await consumer.receive(limit)
+        finally:
+            self.waiting -= 1
+
+
+class ReleasesToItself(ProxyTransport):
+    """Whoever releases a message with a delay receives it again, and nobody else."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.homes: dict[str, ReleasesToItself] = {}
+
+    def clone(self) -> ReleasesToItself:
+        clone: ReleasesToItself = super().clone()
+        clone.homes = self.homes
+        return clone
+
+    async def release(self, delivery: Delivery, delay: float) -> None:
+        await super().release(delivery, delay)
+        if delay:
+            self.homes[delivery.message.id] = self
+
+    async def receive(self, consumer: Consumer, limit: int) -> list[Delivery]:
+        while True:
+            found = await consumer.receive(limit)
+            if all(self.homes.get(delivery.message.id, self) is self for delivery in found):
+                return found
+            for delivery in found:
+                await delivery.release()
+            await asyncio.sleep(SOON)
 
 
 class SwallowsCancellation(ProxyTransport):
@@ -196,6 +248,7 @@ class WakesForNobodysLease(ProxyTransport):
     """A waiting receive does not notice that a lease ends; a new one does."""
 
     async def receive(self, consumer: Any, limit: int) -> list[Delivery]:
+        check_limit(limit)
         while True:
             consumer.bell.mute()
             deliveries, _ = consumer._take(limit)

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from paigeant_vault_example.key import Service, VaultKey
 
-from paigeant.abc import Signer
 from paigeant.errors import BackendUnavailable, ConfigurationError, SignerUnavailable
 from paigeant.plugins import CoreSettings, PluginRegistry
 from paigeant.testing import PluginSuite, SignerSuite
@@ -50,8 +49,9 @@ class TestVault(SignerSuite):
         keys = [key(self.url), key(self.url, "others")]
         return keys, keys
 
-    def make_unavailable(self, tmp_path: Path) -> Signer:
-        return key(NOWHERE)
+    def make_unavailable(self, tmp_path: Path) -> tuple[list[VaultKey], list[VaultKey]]:
+        keys = [key(NOWHERE)]
+        return keys, keys
 
 
 class TestVaultPlugin(PluginSuite):

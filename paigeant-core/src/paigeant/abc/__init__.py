@@ -1,6 +1,7 @@
 """The contracts of the extension points. Their docstrings are normative; rule ids (``T07``, ``S03``)
 are those of the conformance kit, ``paigeant.testing``."""
 
+from .arguments import check_consume, check_limit
 from .batching import Batcher
 from .cancelling import see_through
 from .clock import Clock, SystemClock
@@ -23,5 +24,7 @@ __all__ = [
     "SystemClock",
     "Transport",
     "Verifier",
+    "check_consume",
+    "check_limit",
     "see_through",
 ]

@@ -108,7 +108,8 @@ class StateStore(ABC):
         """**S20** The entry now, then again after each change (changes may be merged, never missed).
 
         This default polls; a store with notifications serves all watchers of a process with one
-        subscription. Close the iterator (``aclosing``) to stop.
+        subscription. Close the iterator (``aclosing``) to stop. An outage may end it with
+        ``BackendUnavailable``: whoever still wants to know watches anew.
         """
         seen: Entry | None = None
         pause = 0.005

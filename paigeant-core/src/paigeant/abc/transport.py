@@ -28,7 +28,8 @@ class Transport(ABC):
 
     * **T01** ``connect`` and ``disconnect`` are idempotent; ``async with`` calls both; an instance can be
       connected again after ``disconnect``.
-    * **T02** Before ``connect`` and after ``disconnect`` every other method raises ``BackendClosed``.
+    * **T02** Before ``connect`` and after ``disconnect`` every other method raises ``BackendClosed``; a connect that
+      is under way when ``disconnect`` is called may, too, and leaves nothing open.
     * **T03** No error of the client library crosses this boundary: it becomes a ``BackendError`` (or
       ``ConfigurationError``) raised ``from`` the original. ``OutcomeUnknown`` is distinct from failure.
     * **T04** Cancelling any call leaves the instance usable, and no delivery leased to nobody.
@@ -105,7 +106,8 @@ class Transport(ABC):
         * **T20** Each message is leased to one consumer at a time, for ``lease`` seconds from receipt
           or from the last renewal; then it may be received again, by anyone.
         * **T21** The lease is a property of the queue: the first to declare it stores it; consuming with
-          another value raises ``ConfigurationError``.
+          another value raises ``ConfigurationError``. So does consuming from no queue, or with a ``lease`` or
+          ``expires`` that is no positive, finite number of seconds (``check_consume``).
         * **T22** Leaving the context stops receiving; deliveries not settled by then are released or
           keep their lease, and are never lost.
         * **T23** When a consumer's process dies, its deliveries come back: at the latest when their
@@ -173,8 +175,10 @@ class Consumer(ABC):
     async def receive(self, limit: int) -> list[Delivery]:
         """Wait for messages.
 
-        * **T24** Returns at least one and at most ``limit`` deliveries, without waiting for more.
-        * **T25** No queue starves: each non-empty queue is served again and again.
+        * **T24** Returns at least one and at most ``limit`` deliveries, without waiting for more. A ``limit`` below 1
+          raises ``ConfigurationError`` (``check_limit``).
+        * **T25** No queue starves: each non-empty queue is served again and again. No consumer starves: a message that
+          one puts back, with a delay, reaches the others that wait, too.
         * **T26** A cancelled call leaves nothing leased (what it had taken is released).
         * **T27** A message published by another process is seen soon (within 1 s), without busy polling.
 
@@ -202,7 +206,8 @@ class Delivery(ABC):
         * **T61** A settled message is never received again. Settling twice raises ``LeaseLost``.
         * **T62** With ``atomic_writes``: all of it or nothing, then ``LeaseLost`` or ``RevisionConflict``.
           After ``RevisionConflict`` the delivery is still owned and can be settled otherwise.
-        * **T63** The rules of ``publish`` hold (T10 to T15).
+        * **T63** The rules of ``publish`` hold (T10 to T15). A body no larger than the received one SHOULD
+          pass if the backend takes it, although a limit of this instance be lower: else refusing it loses it.
         """
 
     @abstractmethod

@@ -62,7 +62,7 @@ def list_letters(
         return show_json([_facts(letter) for letter in found])
     if not found:
         return say("no dead letters")
-    rows = [(one.queue, one.id, one.error, moment(one.refused_at), len(one.message.body)) for one in found]
+    rows = [(one.queue, one.id, one.error, moment(one.refused_at), one.size) for one in found]
     return show_table(("queue", "id", "error", "refused at", "bytes"), rows)
 
 
@@ -80,12 +80,17 @@ def show(
     letter = next((one for one in found if one.id == message_id), None)
     if letter is None:
         raise WorkflowError(f"no dead letter {message_id!r}; see: paigeant dead-letters list")
-    facts = {**_facts(letter), "headers": dict(letter.message.headers), "claims": summary(letter.message.body)}
+    facts = {
+        **_facts(letter),
+        "headers": dict(letter.message.headers),
+        "claims": summary(letter.message.body) if letter.kept else {},
+    }
     if body:
         facts["body"] = base64.b64encode(letter.message.body).decode()
     if as_json:
         return show_json(facts)
     facts["refused_at"] = moment(letter.refused_at)
+    facts["kept"] = "yes" if letter.kept else "no: the broker would not take these bytes again; they cannot be replayed"
     if body:
         facts["body"] = letter.message.body.decode("utf-8", "backslashreplace")
     return _show(facts)
@@ -107,7 +112,7 @@ def replay(
     replayed = _ask(transport, namespace, lambda letters: letters.replay(queue, wanted))
     show_json({"queue": queue, "replayed": replayed}) if as_json else typer.echo(f"{replayed} sent back to {queue}")
     if wanted is not None and replayed < len(wanted):
-        raise WorkflowError(f"{len(wanted) - replayed} of these messages are not among the dead letters of {queue!r}")
+        raise WorkflowError(f"of {len(wanted)} messages {replayed} are among the dead letters of {queue!r}: see `list`")
 
 
 @app.command()
@@ -139,7 +144,8 @@ def _facts(letter: DeadLetter) -> dict[str, Any]:
         "error": letter.error,
         "digest": letter.digest,
         "refused_at": letter.refused_at,
-        "bytes": len(letter.message.body),
+        "bytes": letter.size,
+        "kept": letter.kept,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import sys
 import uuid
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from ..errors import PaigeantError, ResultTimeout, StoreRequired, WorkflowError
+from ..errors import BackendUnavailable, PaigeantError, ResultTimeout, StoreRequired, WorkflowError
 from .backend import run, shared_transport
 from .following import ended
 from .options import Json, Namespace, TransportName
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 
 Names: TypeAlias = Annotated[
     list[str],
-    typer.Argument(help="Names, in the order in which they run.", metavar="ACTIVITIES", show_default=False),
+    typer.Argument(
+        help="Names, in the order in which they run; name@queue where the queue is another than the name.",
+        metavar="ACTIVITIES",
+        show_default=False,
+    ),
 ]
 Variables: TypeAlias = Annotated[
     list[str] | None,
@@ -64,7 +69,11 @@ Expires: TypeAlias = Annotated[
 ]
 Wait: TypeAlias = Annotated[bool, typer.Option("--wait", help="Wait for the end; exit code 0 if completed, else 1.")]
 Timeout: TypeAlias = Annotated[
-    str | None, typer.Option(help="Wait at most this long; the workflow goes on.", show_default=False)
+    str | None,
+    typer.Option(
+        help="Wait, at most this long (90, 10m, 2h); default with --wait for ever. The workflow goes on.",
+        show_default=False,
+    ),
 ]
 
 
@@ -106,9 +115,10 @@ class _Request:
 async def _dispatch(request: _Request, name: str | None, namespace: str | None) -> int:
     from ..runtime.dispatcher import WorkflowDispatcher
 
-    wf, limit = request.correlation_id, asyncio.timeout(request.timeout)
+    wf, limit, connected = request.correlation_id, asyncio.timeout(request.timeout), False
     try:
         async with limit, shared_transport(name, namespace) as transport, WorkflowDispatcher(transport) as dispatcher:
+            connected = True
             if transport.location:
                 say(f"data in {transport.location}")
             await dispatcher.dispatch_workflow(
@@ -120,6 +130,11 @@ async def _dispatch(request: _Request, name: str | None, namespace: str | None) 
     except TimeoutError:
         if not limit.expired():  # somebody else's
             raise
+        if not connected:
+            raise BackendUnavailable(
+                f"no connection within {request.timeout:g} s, and nothing is dispatched: see `paigeant doctor`, which "
+                "tells why, or give it more time"
+            ) from None
         raise ResultTimeout(
             f"the transport did not take workflow {wf!r} within {request.timeout:g} s, as far as is known; repeat the "
             f"command with --id {wf}: the same content again is the same workflow"
@@ -135,8 +150,11 @@ def _lift(limit: asyncio.Timeout) -> float | None:
 
 async def _dispatched(request: _Request, transport: Transport, left: float | None) -> int:
     unserved = await _unserved(transport, request.specs)
-    for queue in unserved or ():
-        warn(f"nobody serves queue {queue!r} now; its work waits for a worker that does")
+    served = await _served(transport) if unserved else ()
+    for queue, spec in {spec.queue or spec.name: spec for spec in request.specs}.items():
+        if queue in (unserved or ()):
+            hint = _hint(queue, spec, served)
+            warn(f"nobody serves queue {queue!r} now{hint}; its work waits for a worker that does")
     facts = {"correlation_id": request.correlation_id, "unserved": unserved}
     if not request.wait:
         show_json(facts) if request.as_json else typer.echo(request.correlation_id)
@@ -151,6 +169,15 @@ async def _dispatched(request: _Request, transport: Transport, left: float | Non
     return exit_code(outcome)
 
 
+def _hint(queue: str, spec: ActivitySpec, served: Sequence[str]) -> str:
+    """The nearest queue that is served: a name that was misspelt, or the queue that the activity has."""
+    near = difflib.get_close_matches(queue, served, n=1)
+    if not near:
+        return ""
+    there = f"{spec.name}@{near[0]}"
+    return f" (did you mean {there!r}?)" if spec.queue else f" (did you mean {near[0]!r}, or {there!r}?)"
+
+
 async def _unserved(transport: Transport, specs: Sequence[ActivitySpec]) -> list[str] | None:
     """Queues without a consumer; ``None`` if it cannot be told: who may publish need not be allowed to look."""
     names = list(dict.fromkeys(spec.queue or spec.name for spec in specs))
@@ -160,6 +187,14 @@ async def _unserved(transport: Transport, specs: Sequence[ActivitySpec]) -> list
         warn(f"whether anybody serves its queues is unknown: {exc}")
         return None
     return [name for name, stats in found.items() if stats.consumers == 0]
+
+
+async def _served(transport: Transport) -> list[str]:
+    """Queues with a consumer, for a hint; none if they cannot be listed."""
+    try:
+        return [name for name, stats in (await transport.queues()).items() if stats.consumers]
+    except PaigeantError:
+        return []
 
 
 async def follow(

@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
 
-from ..errors import ResultTimeout, WorkflowError
+from ..abc import SystemClock
+from ..errors import BackendError, ResultTimeout, WorkflowError
 from .output import say
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ async def ended(
     """Wait for the end.
 
     :param tell: told the status now and after each change.
-    :raises ResultTimeout: it has not ended within ``timeout`` seconds.
+    :raises ResultTimeout: it has not ended within ``timeout`` seconds; the text says where it stands.
     :raises WorkflowError: it is parked.
     :raises WorkflowNotFound: no such workflow.
+    :raises BackendError: it can no longer be watched; it goes on.
     :raises StoreRequired: without a state store nobody can ask.
     """
     try:
@@ -39,12 +41,20 @@ async def ended(
             return await client.outcome(correlation_id)
     except TimeoutError:
         raise ResultTimeout(
-            f"workflow {correlation_id!r} has not ended within {timeout:.3g} s; it goes on: "
-            f"paigeant workflows result {correlation_id}"
+            f"workflow {correlation_id!r} has not ended within {round(timeout or 0, 2):g} s; "
+            f"{await _standing(client, correlation_id)}; its outcome: `paigeant workflows result {correlation_id}`"
         ) from None
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, BackendError):
         say(f"the workflow goes on: paigeant workflows result {correlation_id}")
         raise
+
+
+async def _standing(client: WorkflowClient, correlation_id: str) -> str:
+    """Asked anew: a worker that came or went is no change that is watched."""
+    from ..runtime.standing import last_look, standing
+
+    status = await last_look(client.status(correlation_id), SystemClock())
+    return standing(correlation_id, status, scope=client.transport.scope, stored=True)
 
 
 async def _changes(client: WorkflowClient, correlation_id: str) -> AsyncGenerator[WorkflowStatus, None]:

@@ -26,7 +26,7 @@ async def check_keys(transport: Transport, registry: PluginRegistry, mode: str) 
     if registry.settings.security == "insecure":
         return [_insecure()]
     own = _configured(registry, transport.namespace)
-    security = build_security(transport, registry, store=mode)
+    security = await build_security(transport, registry, store=mode)
     async with AsyncExitStack() as stack:
         for member in (*security.signers, *security.verifiers.values()):
             await enter(stack, member)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ..errors import ConfigurationError, InvalidWorkflow, PaigeantError
 from .app import app
-from .output import complain, install_warnings
+from .output import complain, escape_unprintable, install_warnings
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -16,6 +16,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     state = {"debug": False}
     with warnings.catch_warnings():
         install_warnings()
+        escape_unprintable()
         try:
             app(None if argv is None else list(argv), prog_name="paigeant", obj=state)
         except SystemExit as exc:

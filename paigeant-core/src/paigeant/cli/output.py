@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import warnings
@@ -102,6 +103,13 @@ def install_warnings() -> None:
             default(message, category, filename, lineno, file, line)
 
     warnings.showwarning = show
+
+
+def escape_unprintable() -> None:
+    """Show characters that the terminal's encoding lacks as escapes, in place of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _plain(value: Any) -> str:

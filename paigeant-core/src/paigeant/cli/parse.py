@@ -47,17 +47,19 @@ def variables(texts: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def itinerary(names: Sequence[str], arguments: Sequence[str], results: Sequence[str]) -> list[ActivitySpec]:
+def itinerary(activities: Sequence[str], arguments: Sequence[str], results: Sequence[str]) -> list[ActivitySpec]:
     """Activities with the arguments given to them.
 
+    :param activities: ``activity``, or ``activity@queue`` for one whose queue is not its name.
     :param arguments: ``activity.parameter=text`` or ``:=json``; a position from 1 in place of the name
         means that step alone.
     :param results: ``activity.parameter=earlier-activity``, with ``/key`` or ``/0`` for a part of the result.
     :raises ConfigurationError: one is malformed or names no step.
-    :raises InvalidWorkflow: the name of an activity is malformed.
+    :raises InvalidWorkflow: the name of an activity or a queue is malformed.
     """
     from ..routing import ActivitySpec
 
+    names, queues = zip(*map(_activity, activities), strict=True)
     given: list[dict[str, Any]] = [{} for _ in names]
     for text in arguments:
         target, value = _assignment(text, "--arg")
@@ -65,7 +67,16 @@ def itinerary(names: Sequence[str], arguments: Sequence[str], results: Sequence[
     for text in results:
         target, value = _assignment(text, "--result")
         _assign(names, given, target, _result(value, text), f"--result {text!r}")
-    return [ActivitySpec(name=name, arguments=own) for name, own in zip(names, given, strict=True)]
+    return [
+        ActivitySpec(name=name, arguments=own, queue=queue)
+        for name, own, queue in zip(names, given, queues, strict=True)
+    ]
+
+
+def _activity(text: str) -> tuple[str, str | None]:
+    """Its name and its queue. Neither can hold an ``@``."""
+    name, at, queue = text.partition("@")
+    return name, queue if at else None
 
 
 def _assignment(text: str, option: str) -> tuple[str, Any]:

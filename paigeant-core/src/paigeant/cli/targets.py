@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
+import logging
 import sys
 import traceback
 from collections.abc import Iterable
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     Served: TypeAlias = Worker | list[Activity[..., Any]]
 
+log = logging.getLogger("paigeant.worker")
+
 FRAMES = 5
 """Of the user's own code, shown when it fails."""
 _MACHINERY = (str(Path(__file__).parents[1]), str(Path(asyncio.__file__).parent), contextlib.__file__, "<frozen ")
@@ -34,15 +37,16 @@ def load(target: str) -> Served:
     """Find what to serve.
 
     :param target: ``module``, ``module:name``, ``path/file.py`` or ``path/file.py:name``. Without a name:
-        all activities that the module has at its top level. A name is a worker, an activity, a list of
-        activities, or a function that returns one of these.
-    :raises ConfigurationError: it cannot be imported, or has nothing to serve.
+        the worker that the module has at its top level, or else its activities; those that it imports only
+        if it has none of its own. A name is a worker, an activity, a list of activities, or a function that
+        returns one of these.
+    :raises ConfigurationError: it cannot be imported, or has nothing to serve, or several workers.
     """
     place, colon, name = target.partition(":")
     if not place or (colon and not name):
         raise ConfigurationError(f"target {target!r}: expected module, module:name or path/file.py[:name]")
     module = _module(place)
-    return _named(module, place, name) if name else _activities(module, place)
+    return _named(module, place, name) if name else _served_by(module, place)
 
 
 def _module(place: str) -> ModuleType:
@@ -113,21 +117,46 @@ def _machinery(frame: traceback.FrameSummary) -> bool:
     return frame.filename.startswith(_MACHINERY)
 
 
-def _activities(module: ModuleType, place: str) -> list[Activity[..., Any]]:
-    from ..runtime.activity import Activity
+def _served_by(module: ModuleType, place: str) -> Served:
+    """Its worker, which may have a lifespan and middleware; without one, its activities."""
     from ..runtime.worker import Worker
 
-    values = vars(module)
-    found: list[Activity[..., Any]] = []
-    for value in values.values():
-        if isinstance(value, Activity) and not any(value is one for one in found):
-            found.append(cast("Activity[..., Any]", value))
-    if found:
-        return found
-    workers = [name for name, value in values.items() if isinstance(value, Worker)]
+    once: dict[int, tuple[str, Any]] = {id(value): (name, value) for name, value in vars(module).items()}
+    workers = [(name, value) for name, value in once.values() if isinstance(value, Worker)]
+    if len(workers) > 1:
+        choices = " or ".join(f"{place}:{name}" for name, _ in workers)
+        raise ConfigurationError(f"{place!r} has {len(workers)} workers; name one: {choices}")
     if workers:
-        raise ConfigurationError(f"{place!r} has no activities, but a worker: use {place}:{workers[0]}")
-    raise ConfigurationError(f"{place!r} has nothing to serve: decorate functions with @activity, or name a worker")
+        return workers[0][1]
+    activities = _activities([value for _, value in once.values()], module)
+    if activities:
+        return activities
+    raise ConfigurationError(f"{place!r} has nothing to serve: decorate functions with @activity, or make a Worker")
+
+
+def _activities(values: list[Any], module: ModuleType) -> list[Activity[..., Any]]:
+    """Those of the module, and only if there are none those it imports. What is imported for ``ctx.result_of``,
+    say, is served elsewhere, with the lifespan and middleware that it needs."""
+    from ..runtime.activity import Activity
+
+    found: list[Activity[..., Any]] = [value for value in values if isinstance(value, Activity)]
+    others = [one for one in found if _of_another(module, one)]
+    if len(others) in (0, len(found)):
+        return found
+    log.info(
+        "imported, so not served here: %s; a Worker with a list of its activities serves any",
+        ", ".join(f"{one.name} (of {one.__module__})" for one in others),
+    )
+    return [one for one in found if one not in others]
+
+
+def _of_another(module: ModuleType, activity: Activity[..., Any]) -> bool:
+    """Whether the module where its function was written has it; one outside of this package. A decorator or a
+    factory lends the name of its module to functions that are not served there."""
+    home = sys.modules.get(activity.__module__)
+    if home is None or f"{activity.__module__}.".startswith(f"{module.__name__}."):
+        return False
+    return any(value is activity for value in vars(home).values())
 
 
 def _named(module: ModuleType, place: str, name: str) -> Served:

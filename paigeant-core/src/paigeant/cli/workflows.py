@@ -44,6 +44,9 @@ def status(
     typer.echo(f"workflow {found.correlation_id} is {printable(describe(found))}")
     if found.state != "ended":
         typer.echo(f"hop {found.seq}, attempt {found.attempt}, queue {printable(found.queue)}")
+    if found.state == "ready" and found.consumers != 0:
+        look = f"paigeant dead-letters list {printable(found.queue)}"
+        typer.echo(f"if it stays so, its message may have been refused; look with: {look}")
     if found.state == "parked":
         typer.echo(f"put it back to work with: paigeant workflows resume {found.correlation_id}")
     return None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from ..model.records import Hop
+from ..model.records import Hop, ValueRef
 from ..routing import Slip
 from .frame import Envelope, Record
 
@@ -23,11 +23,15 @@ _MAX_POLICIES = 16
 
 
 class Opened(Struct, frozen=True):
-    """A verified envelope: what it says, and the records that say it."""
+    """A verified envelope: what it says, and the records that say it.
+
+    :param lacking: values that it needs and does not hold: stored aside, or taken out.
+    """
 
     envelope: Envelope
     slip: Slip
     hops: tuple[Hop, ...]
+    lacking: tuple[ValueRef, ...] = ()
 
     @property
     def body(self) -> bytes:

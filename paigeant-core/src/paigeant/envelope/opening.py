@@ -20,7 +20,7 @@ from ..errors import (
     UntrustedSigner,
 )
 from ..model.message import Message
-from ..model.records import Hop, Origin
+from ..model.records import Hop, Origin, Registered, ValueRef
 from ..routing import Slip, apply, needed_refs, start
 from .chain import Opened
 from .claims import read_claims
@@ -33,7 +33,7 @@ __all__ = ["Opened", "carried", "follow", "open_envelope", "signed_claims"]
 
 log = logging.getLogger("paigeant.envelope")
 
-C = TypeVar("C", Origin, Hop)
+C = TypeVar("C", Origin, Hop, Registered)
 
 
 async def open_envelope(
@@ -74,8 +74,8 @@ async def _verified(envelope: Envelope, security: Security) -> Opened:
             hop = signed_claims(record, Hop, signers, security)
             hops, slip = (*hops, hop), follow(slip, hop, records[at - 1].digest, security)
     assert slip is not None
-    blobs = _checked_blobs(envelope.blobs, slip)
-    opened = Opened(Envelope(records, blobs, envelope.ext), slip, hops)
+    blobs, lacking = _checked_blobs(envelope.blobs, slip)
+    opened = Opened(Envelope(records, blobs, envelope.ext), slip, hops, lacking)
     security.verified.add(opened)
     return opened
 
@@ -137,28 +137,31 @@ def signed_claims(record: Record, model: type[C], kids: tuple[str, ...], securit
     return claims
 
 
-def _checked_blobs(blobs: Mapping[str, bytes], slip: Slip) -> dict[str, bytes]:
+def _checked_blobs(blobs: Mapping[str, bytes], slip: Slip) -> tuple[dict[str, bytes], tuple[ValueRef, ...]]:
     for digest, data in blobs.items():
         if sha(data) != digest:
             raise PayloadMismatch(f"a value does not hash to its name {digest!r}")
     return carried(slip, blobs)
 
 
-def carried(slip: Slip, blobs: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The values that travel on. What is not at hand is in the store, or was dropped long ago.
+def carried(slip: Slip, blobs: Mapping[str, bytes]) -> tuple[dict[str, bytes], tuple[ValueRef, ...]]:
+    """The values that travel on, and those that should and are not at hand.
 
     :raises PayloadMismatch: one has another length than was signed.
     """
     kept: dict[str, bytes] = {}
+    lacking: list[ValueRef] = []
     for ref in needed_refs(slip):
         data = blobs.get(ref.h)
-        if data is not None:
-            if len(data) != ref.n:
-                raise PayloadMismatch(f"value {ref.h!r} has {len(data)} bytes, and {ref.n} were signed")
+        if data is None:
+            lacking.append(ref)
+        elif len(data) != ref.n:
+            raise PayloadMismatch(f"value {ref.h!r} has {len(data)} bytes, and {ref.n} were signed")
+        else:
             kept[ref.h] = data
     if slip.fault is not None and slip.fault.text in blobs:
         kept[slip.fault.text] = blobs[slip.fault.text]
-    return kept
+    return kept, tuple(lacking)
 
 
 def _check_time(slip: Slip, security: Security, now: float, allow_expired: bool) -> None:

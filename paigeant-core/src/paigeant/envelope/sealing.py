@@ -67,7 +67,8 @@ async def seal_origin(
         raise InvalidWorkflow(f"workflow {wf!r}: {exc}") from exc
     record = await sign(payload, "origin", security)
     slip = start(origin)
-    return _sealed(Envelope((record,), _carried(slip, {}, blobs), ext or {}), slip, (), security)
+    kept, lacking = _carried(slip, {}, blobs)
+    return _sealed(Opened(Envelope((record,), kept, ext or {}), slip, (), lacking), security)
 
 
 def _check_times(wf: str, iat: int, exp: int, deadline: int | None, security: Security) -> None:
@@ -87,6 +88,7 @@ async def seal_hop(
     :raises ItineraryError: the draft does not follow from the itinerary.
     :raises RevisionNotAuthorized: its revision is beyond the grant.
     :raises Expired: the workflow expired before it could be signed.
+    :raises LimitExceeded: it has as many records as an envelope can hold.
     :raises SerializationError: a name or counter in the draft cannot be carried.
     :raises SignerUnavailable: it could not be signed; nothing was made.
     """
@@ -106,8 +108,9 @@ async def seal_hop(
     after = follow(slip, hop, before.tip, security)
     record = await sign(payload, "hop", security)
     old = before.envelope
-    envelope = Envelope((*old.records, record), _carried(after, old.blobs, blobs), old.ext)
-    return _sealed(envelope, after, (*before.hops, hop), security)
+    kept, lacking = _carried(after, old.blobs, blobs)
+    envelope = Envelope((*old.records, record), kept, old.ext)
+    return _sealed(Opened(envelope, after, (*before.hops, hop), lacking), security)
 
 
 def _is_plain(draft: HopDraft) -> bool:
@@ -127,8 +130,7 @@ def content_digest(origin: Origin) -> str:
 _ordered = Encoder(order="deterministic").encode  # the same variables in another order are the same content
 
 
-def _sealed(envelope: Envelope, slip: Slip, hops: tuple[Hop, ...], security: Security) -> Opened:
-    sealed = Opened(envelope, slip, hops)
+def _sealed(sealed: Opened, security: Security) -> Opened:
     security.verified.sealed(sealed)
     return sealed
 
@@ -156,8 +158,10 @@ def _hop(before: Opened, draft: HopDraft, security: Security, iat: int) -> Hop:
     )
 
 
-def _carried(slip: Slip, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The values that travel on. What is not at hand is in the store, or was dropped long ago."""
+def _carried(
+    slip: Slip, old: Mapping[str, bytes], new: Mapping[str, bytes]
+) -> tuple[dict[str, bytes], tuple[ValueRef, ...]]:
+    """Like ``carried``, once the new values are what they say."""
     for digest, data in new.items():
         if sha(data) != digest:
             raise PayloadMismatch(f"a new value does not hash to its name {digest!r}")

@@ -11,11 +11,11 @@ from typing import Literal, Self
 from ..abc import Signer, Verifier
 from ..errors import ConfigurationError, PaigeantError, PolicyNotSatisfied
 from ..model.lazy import lazy
-from ..model.names import check_namespace
+from ..model.names import KID, check_namespace
 from .chain import Verified
 from .digest import sha
 from .frame import MAX_SIGNATURES
-from .signatures import KID, sign, verify
+from .signatures import KINDS, sign, verify
 
 MAX_LIFETIME = 30 * 86_400
 
@@ -162,7 +162,7 @@ class Security:
 
         :raises ConfigurationError: it fails; the cause is attached.
         """
-        for kind in ("origin", "hop"):
+        for kind in KINDS:
             try:
                 probe = await sign(b'{"probe":true}', kind, self)
                 self.check_principals(await verify(probe, kind, self))

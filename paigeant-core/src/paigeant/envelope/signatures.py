@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast, get_args
 
 from ..abc import Signer, Verifier
 from ..errors import (
@@ -22,6 +21,7 @@ from ..errors import (
     SignerUnavailable,
     UnknownKey,
 )
+from ..model.names import KID
 from .digest import b64url, unb64url
 from .eager import within
 from .frame import Record, Signature
@@ -30,9 +30,9 @@ from .strict_json import loads
 if TYPE_CHECKING:
     from .security import Security
 
-Kind: TypeAlias = Literal["origin", "hop"]
+Kind: TypeAlias = Literal["origin", "hop", "registered"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
-KID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 _MAX_HEADER = 1024
 
 
@@ -122,7 +122,10 @@ def _verifier(header: Header, kind: Kind, security: Security) -> Verifier:
         raise HeaderError(f"a record of type {header.typ!r} where {_TYPES[kind]!r} belongs")
     verifier = security.verifiers.get(header.kid)
     if verifier is None:
-        raise UnknownKey(f"no configured key has the kid {header.kid!r}")
+        raise UnknownKey(
+            f"no configured key has the kid {header.kid!r}: who signed it has other keys; give both the same key file "
+            "(`paigeant keys init` makes one, PAIGEANT_HS256_KEY_FILE names it), or configure the other's signer here"
+        )
     if verifier.alg != header.alg:
         raise AlgorithmNotAllowed(f"key {header.kid!r} is for {verifier.alg}, the header says {header.alg!r}")
     return verifier
@@ -140,7 +143,7 @@ async def _valid(record: Record, signature: Signature, verifier: Verifier, secon
         raise BadSignature(f"the verifier of key {verifier.kid!r} raised {type(exc).__name__}") from exc
 
 
-_TYPES: dict[Kind, str] = {"origin": "paigeant-origin+jws", "hop": "paigeant-hop+jws"}
+_TYPES: dict[Kind, str] = {kind: f"paigeant-{kind}+jws" for kind in KINDS}
 _ATTEST = "paigeant-attest+jws"
 
 

@@ -9,6 +9,7 @@ from ..errors import ConfigurationError, InvalidWorkflow
 NAMESPACE = r"[a-z0-9][a-z0-9_-]{0,63}"
 NAME = r"[a-z0-9][a-z0-9._-]{0,99}"
 CORRELATION_ID = r"[A-Za-z0-9._-]{1,128}"
+KID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 DEAD = ".dead"
 
 _namespace, _name, _id = re.compile(NAMESPACE), re.compile(NAME), re.compile(CORRELATION_ID)

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-from .names import CORRELATION_ID, NAME, NAMESPACE
+from .names import CORRELATION_ID, KID, NAME, NAMESPACE
 
 MEDIA_TYPE = re.compile(r"[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}")
 
@@ -25,7 +25,7 @@ WorkflowId: TypeAlias = Annotated[str, Meta(pattern=rf"\A{CORRELATION_ID}\Z")]
 Namespace: TypeAlias = Annotated[str, Meta(pattern=rf"\A{NAMESPACE}\Z")]
 Name: TypeAlias = Annotated[str, Meta(pattern=rf"\A{NAME}\Z")]
 StepId: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._-]{1,64}\Z")]
-Kid: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._:@-]{1,128}\Z")]
+Kid: TypeAlias = Annotated[str, Meta(pattern=rf"\A{KID.pattern}\Z")]
 Principal: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -303,6 +303,24 @@ class Hop(Claims, frozen=True, kw_only=True):
     fork: ForkClaim | None = None
     join: JoinClaim | None = None
     approval: ApprovalClaim | None = None
+    signers: tuple[str, ...]
+
+
+class Registered(Claims, frozen=True, kw_only=True):
+    """What the step at ``seq`` has registered for compensation so far: ``data``, the bytes of which are stored with it.
+
+    ``head`` is the digest of the payload of the record before, and so of all that leads to this step. It never
+    travels: it waits in the state store until the hop of the step refers to the data as its ``comp``.
+    """
+
+    wf: str
+    branch: str
+    seq: Count
+    step: str
+    head: str
+    data: ValueRef
+    iss: Principal
+    iat: Time
     signers: tuple[str, ...]
 
 

@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from ..errors import ConfigurationError
 
-_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64})*")
+KEY = re.compile(r"[A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64})*")
+"""What a key of an entry matches, whole."""
 
 
 class Expect(Enum):
@@ -70,7 +71,7 @@ def check_key(key: str) -> str:
 
     :raises ConfigurationError: otherwise. Keys are segments ``[A-Za-z0-9_-]{1,64}`` joined by ``/``.
     """
-    if _KEY.fullmatch(key) is None:
+    if KEY.fullmatch(key) is None:
         raise ConfigurationError(
             f"store key {key!r} is not made of segments [A-Za-z0-9_-]{{1,64}} joined by '/'; "
             "hash user text before using it in a key"

@@ -208,7 +208,7 @@ class Catalogue:
                 self.select(kind, extra)  # raises: it is blocked, broken or in conflict, or has nothing of that kind
         elif extra is not None:
             message += f'. {extra!r} is a first-party transport that is not installed: pip install "paigeant[{extra}]"'
-        elif near := difflib.get_close_matches(name, of_kind, n=1):
+        elif near := difflib.get_close_matches(name.lower(), of_kind, n=1):
             message += f". Did you mean {near[0]!r}?"
         return PluginNotFound(message)
 

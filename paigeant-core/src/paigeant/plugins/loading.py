@@ -51,9 +51,10 @@ class Loader:
         """
         try:
             with redirect_stdout(sys.stderr):
-                plugin = EntryPoint(found.name, found.value, GROUP).load()
-                return LoadedPlugin(found, self._register(found.name, plugin))
-        except (Exception, SystemExit) as exc:
+                return LoadedPlugin(found, self._register(found.name, _import(found)))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:  # also of extensions: a panic in Rust is no Exception
             return PluginLoadFailure(found, exc)
 
     def _register(self, name: str, plugin: object) -> dict[type[Descriptor[Any, Any]], Descriptor[Any, Any]]:
@@ -85,6 +86,13 @@ class Loader:
         if len(results) != 1:
             raise PluginError(f"{hook} must yield one {kind.__name__}, not return None")
         return _only(hook, kind, name, results[0])
+
+
+def _import(found: FoundPlugin) -> object:
+    point = EntryPoint(found.name, found.value, GROUP)
+    if point.pattern.match(point.value) is None:
+        raise PluginError(f"the value of its entry point, {point.value!r}, must be 'module' or 'module:object'")
+    return point.load()
 
 
 def _check_markers(plugin: object) -> None:

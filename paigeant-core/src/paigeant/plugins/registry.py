@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import inspect
 import sys
 import warnings
 from abc import ABCMeta
@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from ..abc import Observer, Serializer, Signer, StateStore, Transport, Verifier
 from ..errors import ConfigurationError, PaigeantError, PaigeantWarning, PluginError, PluginLoadError
+from ..model.names import KID
 from .catalogue import Catalogue, PluginInfo
 from .descriptors import (
     Descriptor,
@@ -37,8 +38,6 @@ _STATE_STORE: type[StateStorePlugin[Any]] = StateStorePlugin
 _SERIALIZER: type[SerializerPlugin[Any]] = SerializerPlugin
 _SIGNER: type[SignerPlugin[Any]] = SignerPlugin
 _OBSERVER: type[ObserverPlugin[Any]] = ObserverPlugin
-
-_kid = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 
 
 class PluginRegistry:
@@ -109,7 +108,10 @@ class PluginRegistry:
 
     def observers(self) -> list[Observer]:
         """The active observers, in the order of ``PAIGEANT_OBSERVERS``."""
-        return [self._make(_OBSERVER, name) for name in self.settings.observers]
+        observers = [self._make(_OBSERVER, name) for name in self.settings.observers]
+        for name, observer in zip(self.settings.observers, observers, strict=True):
+            _check_observer(name, observer)
+        return observers
 
     def installed(self) -> list[PluginInfo]:
         """All plugins there are, sorted; broken, blocked and conflicting ones with the reason."""
@@ -155,7 +157,7 @@ class PluginRegistry:
         descriptor, settings = self._prepare(kind, text, namespace, offers or {})
         try:
             with redirect_stdout(sys.stderr):  # as when it is loaded: its imports are made here
-                return descriptor.factory(settings)
+                made = descriptor.factory(settings)
         except PaigeantError:
             raise
         except Exception as exc:
@@ -164,6 +166,13 @@ class PluginRegistry:
                 f"{kind.kind} plugin {descriptor.name!r}: its factory raised {type(exc).__name__}, whose text may show "
                 "a setting; see it with `paigeant --debug ...`"
             ) from exc
+        if inspect.iscoroutine(made):
+            made.close()
+            raise PluginLoadError(
+                f"{kind.kind} plugin {descriptor.name!r}: its factory is a coroutine function and must be a plain one; "
+                "tell its author"
+            )
+        return made
 
     def _warn(self, unknown: Iterable[str]) -> None:
         new = [item for item in unknown if item not in self._warned]
@@ -190,6 +199,12 @@ def _check_codec(plugin: str, codec: object) -> str:
     return media_type
 
 
+def _check_observer(plugin: str, observer: object) -> None:
+    if not inspect.iscoroutinefunction(getattr(observer, "on_event", None)):
+        expected = "one with `async def on_event(self, event)`"
+        raise _made_else("observer", Reference.parse(plugin).shown, observer, expected)
+
+
 def _made_else(kind: str, plugin: str, made: object, expected: str) -> PluginLoadError:
     return PluginLoadError(
         f"{kind} plugin {plugin!r}: its factory made an object of type {type(made).__name__!r}, not {expected}; "
@@ -209,8 +224,8 @@ def _check_pair(plugin: str, made: Any) -> None:
         ) from exc
     for key in keys:
         kid = getattr(key, "kid", None)
-        if not isinstance(kid, str) or not _kid.fullmatch(kid):
-            raise PluginLoadError(f"signer plugin {plugin!r}: key id {kid!r} must match {_kid.pattern}")
+        if not isinstance(kid, str) or not KID.fullmatch(kid):
+            raise PluginLoadError(f"signer plugin {plugin!r}: key id {kid!r} must match {KID.pattern}")
 
 
 def _check_distinct(variable: str, what: str, values: Sequence[str]) -> None:

@@ -60,6 +60,7 @@ def _namespace(value: str) -> str:
 
 PluginReference = Annotated[str, AfterValidator(_reference)]
 Namespace = Annotated[str, AfterValidator(check_namespace)]
+"""Of a plugin: no setting of its own, so the error names that of the core, not ``PAIGEANT_<NAME>_NAMESPACE``."""
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """A list of words: comma-separated in a variable, an array in TOML."""
 References = Annotated[tuple[PluginReference, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)]
@@ -130,7 +131,7 @@ class CoreSettings(_Sourced):
     :param serializers: active codecs; the first one writes, all read.
     :param signers: active signers; every one of them signs.
     :param observers: active observers.
-    :param security: profile; ``None`` derives it from the transport's scope.
+    :param security: profile; ``None`` is ``dev``: without a configured key, one by the transport's scope.
     :param strict_plugins: a broken plugin that nobody selected is an error, too.
     :param disable_plugin_autoload: load only plugins that are named.
     :param block_plugins: plugins or distributions that must not be loaded.

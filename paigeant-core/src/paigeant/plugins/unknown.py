@@ -17,7 +17,10 @@ def unknown_core(sources: Sources, fields: Collection[str], plugins: Collection[
     for key in sorted(sources.table(CORE_TABLE).keys() - set(fields)):
         yield f"{with_hint(key, fields)} in table [{CORE_TABLE}] of {sources.toml_file}"
     for key in sorted(sources.tables.keys() - {CORE_TABLE, *plugins}):
-        yield f"{with_hint(key, {CORE_TABLE, *plugins})} at the top of {sources.toml_file}"
+        name = (
+            f"{key} (it belongs into table [{CORE_TABLE}])" if key in fields else with_hint(key, {CORE_TABLE, *plugins})
+        )
+        yield f"{name} at the top of {sources.toml_file}"
 
 
 def unknown_plugin(scope: Scope, fields: Collection[str], plugins: Collection[str]) -> Iterator[str]:

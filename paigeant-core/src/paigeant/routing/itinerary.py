@@ -55,7 +55,8 @@ class ActivitySpec:
     :param name: the activity.
     :param arguments: values by parameter; a ``ResultOf`` takes the result of an earlier step.
     :param queue: where to run it; default: the queue of the activity's name.
-    :param id: unique in the workflow, ``[A-Za-z0-9._-]{1,64}``; default: its position, from ``"1"``.
+    :param id: unique in the workflow and the name of no other activity in it, ``[A-Za-z0-9._-]{1,64}``; default: its
+        position, from ``"1"``.
     :param attempts: executions before it counts as exhausted, 1 to 1000.
     :param exhausted: what then happens: ``"compensate"`` (or fail), or ``"park"`` for a person.
     :param on_undo_failure: when its compensation fails for good: ``"halt"`` (default), ``"continue"``
@@ -119,14 +120,11 @@ def build_steps(
     :param encode: makes a reference of the arguments of one step (those that are no ``ResultOf``).
     :param earlier: the steps before these, executed or not; ``ResultOf`` may name them.
     :param ids: the id of the n-th spec, counted from 1, that has none of its own.
-    :raises InvalidWorkflow: no specs, two of one id, or a ``ResultOf`` that names no earlier step.
+    :raises InvalidWorkflow: no specs, two of one id, an id that is the name of another activity, or a ``ResultOf``
+        that names no earlier step.
     """
     named = [(spec.id or ids(position), spec) for position, spec in enumerate(_checked(specs), 1)]
-    used = {step.id for step in earlier}
-    for name, spec in named:
-        if name in used:
-            raise InvalidWorkflow(f"activity {spec.name!r}: another step has the id {name!r}; give this one its own")
-        used.add(name)
+    _check_ids(named, earlier)
     built: list[Step] = []
     for position, (name, spec) in enumerate(named):
         later = [other for _, other in named[position:]]
@@ -178,8 +176,27 @@ def _checked(specs: object) -> Sequence[ActivitySpec]:
         raise InvalidWorkflow("the itinerary is empty; give at least one ActivitySpec")
     for position, item in enumerate(items, 1):
         if not isinstance(item, ActivitySpec):
-            raise InvalidWorkflow(f"item {position} of the itinerary: expected ActivitySpec, got {item!r}")
+            raise InvalidWorkflow(
+                f"item {position} of the itinerary: expected ActivitySpec(name) or what the spec() of an activity "
+                f"returns, got {item!r}"
+            )
     return cast("Sequence[ActivitySpec]", items)
+
+
+def _check_ids(named: Sequence[tuple[str, ActivitySpec]], earlier: Sequence[Step]) -> None:
+    """A result is looked up by a step's id or an activity's name: none may mean two."""
+    activity_of = {step.id: step.act for step in earlier}
+    for name, spec in named:
+        if name in activity_of:
+            raise InvalidWorkflow(f"activity {spec.name!r}: another step has the id {name!r}; give this one its own")
+        activity_of[name] = spec.name
+    activities = set(activity_of.values())
+    for name, activity in activity_of.items():
+        if name != activity and name in activities:
+            raise InvalidWorkflow(
+                f"activity {activity!r}: the id {name!r} of its step is the name of another activity of this workflow, "
+                "and a result is looked up by either; give the step another id"
+            )
 
 
 def _build(name: str, spec: ActivitySpec, encode: Encode, before: list[Step], later: list[ActivitySpec]) -> Step:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from ..durations import seconds
 from ..errors import ConfigurationError
@@ -16,6 +16,7 @@ from .context import ActivityContext
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 H = TypeVar("H", bound=Callable[..., Any])
 
 
@@ -84,6 +85,18 @@ class Activity(Generic[P, R]):
             self.handler_signature.prepare()
 
 
+class Ran(Protocol[R_co]):
+    """An activity, to those who ask for its result: its parameters do not matter to them.
+
+    Overloads that take an ``Activity[..., R]`` would not do: several of them fit, so pyright says ``Any``.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> R_co: ...
+
+
 @overload
 def activity(name: Callable[P, R]) -> Activity[P, R]: ...
 @overload
@@ -110,14 +123,14 @@ def activity(
     :raises InvalidWorkflow: the name or queue is malformed.
     :raises ConfigurationError: it is no function, a parameter of it cannot be used, or an option is wrong.
     """
-    if retry is not None and not isinstance(retry, RetryPolicy):
-        raise ConfigurationError(f"activity: retry={retry!r} must be a RetryPolicy")
 
     def decorate(function: Callable[P, R]) -> Activity[P, R]:
         check_function(function, "an activity")
         chosen = (
             name if isinstance(name, str) else getattr(function, "__name__", "").strip("_").replace("_", "-").lower()
         )
+        if retry is not None and not isinstance(retry, RetryPolicy):
+            raise ConfigurationError(f"activity {chosen!r}: retry={retry!r} must be a RetryPolicy(attempts=...)")
         return Activity(function, chosen, queue=queue, retry=retry or RetryPolicy(), timeout=timeout)
 
     return decorate if name is None or isinstance(name, str) else decorate(name)

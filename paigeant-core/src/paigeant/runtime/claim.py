@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..abc import Delivery
     from ..envelope.opening import Opened
     from ..routing.slip import Task
+    from ..state.transitions import Move
 
 
 def nonce() -> str:
@@ -31,7 +32,7 @@ class Claim:
     :param poisoned: it has cost too many workers their life.
     :param again: whether the hop may have been started before.
     :param expires: end of the lease by the monotonic clock; 0: nobody has noted it yet.
-    :param ending: separate mode: nonce of the write that ends this claim, once it is tried.
+    :param ending: separate mode: the move that ends this claim, as written, once it is tried.
     """
 
     delivery: Delivery
@@ -41,7 +42,7 @@ class Claim:
     revision: int = 0
     again: bool = False
     poisoned: bool = False
-    ending: str = ""
+    ending: Move | None = None
     lost: bool = False
     expires: float = 0.0
     task: asyncio.Task[object] | None = field(default=None, repr=False)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from functools import partial
+
+from msgspec import ValidationError, convert
 
 from ..abc import StateStore
 from ..durations import seconds
 from ..envelope.opening import Opened
 from ..errors import (
-    AudienceMismatch,
     BackendError,
     ConfigurationError,
-    EnvelopeFormatError,
-    PayloadMissing,
     ResultExpired,
     ResultTimeout,
     RevisionConflict,
@@ -28,19 +27,18 @@ from ..errors import (
 from ..model.events import WorkflowResumed
 from ..model.names import check_correlation_id
 from ..model.store import Entry
-from ..routing import Slip, Status, needed_refs
 from ..state.cursor import Cursor, State
 from ..state.ids import BranchKeys
 from .environment import Environment, Face
 from .inbox import Inbox
 from .moving import make_move
 from .notifier import event_id
-from .outcome import FaultInfo, HistoryEntry, Outcome, WorkflowStatus, proven_status
-from .values import Values, read_history
+from .outcome import HistoryEntry, Outcome, WorkflowStatus, proven_status
+from .patience import patiently
+from .reading import check_proof, committed, kept_envelope, read_outcome
+from .standing import last_look, standing
+from .values import read_history
 
-LOOK = 1.0
-"""Seconds for a last look at the store, when the time to wait is over already."""
-_WANTED = (Status.COMPLETED, Status.TERMINATED)
 _STATES = {State.READY: "ready", State.RUNNING: "running", State.WAITING: "waiting", State.ENDED: "ended"}
 
 
@@ -54,7 +52,7 @@ class WorkflowClient(Face):
     _receiving = False
 
     async def result(self, correlation_id: str, *, timeout: timedelta | float | None = None) -> Outcome:
-        """Wait for the workflow to end as ``completed``.
+        """Wait for the workflow to end as ``completed``, through outages of the broker or store.
 
         :param timeout: a timedelta or seconds; default for ever. A workflow ends by its expiry, but
             only while some worker runs in its namespace.
@@ -80,18 +78,20 @@ class WorkflowClient(Face):
         waiting = (
             self._replied(env, correlation_id)
             if env.store is None
-            else self._ended(env, env.store, keys, correlation_id)
+            else patiently(
+                self._ended, env.clock, f"outcome of {correlation_id!r}", env, env.store, keys, correlation_id
+            )
         )
         try:
             async with env.clock.timeout(limit):
                 opened, status = await waiting
         except TimeoutError:
-            standing = await _standing(env, keys, correlation_id)
-            raise ResultTimeout(f"workflow {correlation_id!r} has not ended within {limit:g} s; {standing}") from None
+            text = await self._standing(env, correlation_id)
+            raise ResultTimeout(f"workflow {correlation_id!r} has not ended within {limit:g} s; {text}") from None
         if opened is None:
             return Outcome(correlation_id, status)
-        _check_proof(opened, correlation_id, status, env.now())
-        return await _outcome(env, opened, keys, status)
+        check_proof(opened, correlation_id, status, env.now())
+        return await read_outcome(env, opened, keys, status)
 
     async def status(self, correlation_id: str) -> WorkflowStatus:
         """Where the workflow stands now.
@@ -119,12 +119,14 @@ class WorkflowClient(Face):
         )
 
     async def history(self, correlation_id: str) -> list[HistoryEntry]:
-        """The committed hops, oldest first: for people; the signed records decide.
+        """The committed hops, oldest first, for people: what ran, and how it ended, is read from the signed
+        records, unless only the broker holds them.
 
-        A worker that lost its lease may have left a second entry of a hop. It is left out unless
-        the store holds nothing that tells the two apart.
+        An entry may be of a record that was never committed, by a worker that has lost its lease or is about to
+        commit. It is left out unless the store holds nothing that tells the two apart.
 
         :raises StoreRequired: no state store is configured.
+        :raises SecurityError: the records that the store keeps must not be trusted.
         """
         env, store = await self._stored("history")
         keys = BranchKeys.of(check_correlation_id(correlation_id))
@@ -132,29 +134,24 @@ class WorkflowClient(Face):
         after = ""
         while batch := await store.scan(keys.histories, after=after, limit=200):
             for entry in batch:
-                facts = read_history(entry.value)[0]
-                if facts.keys() == HistoryEntry.__dataclass_fields__.keys():
-                    entries[entry.key] = HistoryEntry(**facts)
+                with suppress(ValidationError):
+                    entries[entry.key] = convert(read_history(entry.value)[0], HistoryEntry)
             after = batch[-1].key
-        if len({entry.seq for entry in entries.values()}) == len(entries):
-            return list(entries.values())
-        # A worker that had lost its lease left an entry of a record that was never committed.
-        return await _committed(env, store, keys, entries)
+        return await committed(env, store, correlation_id, entries)
 
     async def watch(self, correlation_id: str) -> AsyncIterator[WorkflowStatus]:
-        """The status now and after each change, until the workflow has ended.
+        """The status now and after each change, until the workflow has ended; waits through an outage of the store.
 
         :raises WorkflowNotFound: no such workflow.
         :raises StoreRequired: no state store is configured.
         """
-        _, store = await self._stored("following a workflow")
+        env, store = await self._stored("following a workflow")
         keys = BranchKeys.of(check_correlation_id(correlation_id))
-        async with aclosing(store.watch(keys.cursor)) as changes:
-            async for _ in changes:
-                status = await self.status(correlation_id)
-                yield status
-                if status.state == "ended":
-                    return
+        what, seen, status = f"following workflow {correlation_id!r}", tuple[Entry | None, ...](), None
+        while status is None or status.state != "ended":
+            seen = (await patiently(_change, env.clock, what, store, keys.cursor, seen),)
+            status = await patiently(self.status, env.clock, what, correlation_id)
+            yield status
 
     async def parked(self, *, limit: int = 100) -> list[WorkflowStatus]:
         """Workflows that stand still until someone resumes them.
@@ -209,16 +206,23 @@ class WorkflowClient(Face):
             raise StoreRequired(f"{what} needs a state store: configure one (PAIGEANT_STATE_STORE)")
         return env, env.store
 
+    async def _standing(self, env: Environment, correlation_id: str) -> str:
+        status = None if env.store is None else await last_look(self.status(correlation_id), env.clock)
+        return standing(correlation_id, status, scope=env.transport.scope, stored=env.store is not None)
+
     async def _ended(
         self, env: Environment, store: StateStore, keys: BranchKeys, correlation_id: str
     ) -> tuple[Opened | None, str]:
         ended = await _terminal_state(store, keys, correlation_id)
-        result = await store.get(keys.result(ended.nonce))
-        if result is None and ended.outcome == "expired":
+        envelope = await kept_envelope(env, store, keys, ended)
+        if envelope:
+            return await env.open_final(envelope), ended.outcome
+        if ended.outcome == "expired" and env.mode == "shared":
             return None, ended.outcome  # It ended in a queue that nobody serves; only the broker holds its envelope.
-        if result is None:
-            raise ResultExpired(f"workflow {correlation_id!r} ended as {ended.outcome}; its results were cleaned up")
-        return await env.open_final(result.value), ended.outcome
+        raise ResultExpired(
+            f"workflow {correlation_id!r} ended as {ended.outcome}, by what the store says; its results, and what "
+            "proves that, were cleaned up"
+        )
 
     async def _replied(self, env: Environment, correlation_id: str) -> tuple[Opened | None, str]:
         """Without a store: the signed final envelope comes to the inbox that was named in the origin."""
@@ -248,6 +252,15 @@ def _parked_workflow(note: bytes) -> str:
         return ""
 
 
+async def _change(store: StateStore, key: str, seen: tuple[Entry | None, ...]) -> Entry | None:
+    """The entry, as soon as it is another than the last one seen."""
+    async with aclosing(store.watch(key)) as changes:
+        async for entry in changes:
+            if (entry,) != seen:
+                return entry
+    return None
+
+
 async def _terminal_state(store: StateStore, keys: BranchKeys, correlation_id: str) -> Cursor:
     async with aclosing(store.watch(keys.cursor)) as changes:
         async for entry in changes:
@@ -259,26 +272,6 @@ async def _terminal_state(store: StateStore, keys: BranchKeys, correlation_id: s
     raise _not_found(correlation_id)
 
 
-async def _committed(
-    env: Environment, store: StateStore, keys: BranchKeys, entries: Mapping[str, HistoryEntry]
-) -> list[HistoryEntry]:
-    """The entries of the records in the chain, which is the truth.
-
-    Where only the broker holds the envelope, the cursor knows its last record.
-    """
-    entry = await store.get(keys.cursor)
-    if entry is None:
-        return list(entries.values())
-    cursor = Cursor.decode(entry.value)
-    result = await store.get(keys.result(cursor.nonce)) if cursor.state is State.ENDED else None
-    envelope = result.value if result is not None else cursor.out
-    known = {cursor.seq - 1: keys.history(cursor.seq - 1, cursor.head)} if cursor.head and cursor.seq else {}
-    if envelope:
-        opened = await env.open_final(envelope)
-        known = {hop.seq: keys.history(hop.seq, opened.heads(hop.seq + 1)) for hop in opened.hops}
-    return [one for key, one in entries.items() if one.seq < cursor.seq and known.get(one.seq, key) == key]
-
-
 async def _cursor(store: StateStore, keys: BranchKeys, correlation_id: str) -> tuple[Cursor, int]:
     entry = await store.get(keys.cursor)
     if entry is None:
@@ -286,94 +279,7 @@ async def _cursor(store: StateStore, keys: BranchKeys, correlation_id: str) -> t
     return Cursor.decode(entry.value), entry.revision
 
 
-async def _standing(env: Environment, keys: BranchKeys, correlation_id: str) -> str:
-    """What to tell one who has waited in vain."""
-    if env.store is None:
-        return "it goes on; without a state store only the transport instance that dispatched it can ask again"
-    with suppress(BackendError, TimeoutError):
-        async with env.clock.timeout(LOOK):
-            cursor, _ = await _cursor(env.store, keys, correlation_id)
-        if cursor.parked:
-            return f"it is parked ({cursor.parked}) until: paigeant workflows resume {correlation_id}"
-    return f"it goes on: ask again; look at `paigeant workflows status {correlation_id}`"
-
-
 def _not_found(correlation_id: str) -> WorkflowNotFound:
     return WorkflowNotFound(
         f"no workflow {correlation_id!r} here; check the id, PAIGEANT_TRANSPORT and PAIGEANT_NAMESPACE"
     )
-
-
-def _check_proof(opened: Opened, correlation_id: str, status: str, now: float) -> None:
-    """Whoever writes to the store chooses what lies under a key, but not what it proves."""
-    found, signed = opened.slip.origin.wf, proven_status(opened, now)
-    if found != correlation_id:
-        raise AudienceMismatch(
-            f"the outcome that the store keeps for workflow {correlation_id!r} is signed for {found!r}; find out who "
-            "else writes to the store: what it says of this workflow cannot be trusted"
-        )
-    if signed != status:
-        raise WorkflowError(
-            f"workflow {found!r}: the store says {status!r}, its signed records say {signed or 'unfinished'!r}"
-        )
-
-
-async def _outcome(env: Environment, opened: Opened, keys: BranchKeys, status: str) -> Outcome:
-    slip = opened.slip
-    values = Values(env, opened, keys)
-    names = {hop.step: hop.act for hop in opened.hops}
-    gone = await _gone(env, slip, values)
-    return Outcome(
-        slip.origin.wf,
-        status,
-        {
-            name: values.plain(ref)
-            for step, ref in slip.results.items()
-            if ref.h not in gone
-            for name in _result_names(step, names)
-        },
-        {name: values.plain(ref) for name, ref in slip.variables.items() if ref.h not in gone},
-        _fault(opened),
-        tuple(names.get(step, step) for step in slip.undone),
-        tuple(names.get(step, step) for step in slip.undo_failed),
-        # What a completed or terminated workflow has registered was never to be undone.
-        () if status in _WANTED else tuple(undo.step.act for undo in reversed(slip.to_undo)),
-        tuple(step.act for step in slip.discarded),
-    )
-
-
-async def _gone(env: Environment, slip: Slip, values: Values) -> set[str]:
-    """Brings the values of an outcome to hand; returns the digests of those that are nowhere, as they may be.
-
-    Where there is no store, what left the message is nowhere; a store keeps values until the workflow has expired.
-
-    :raises PayloadMissing: one is gone that the message must carry, or the store still keep.
-    """
-    gone = {ref.h for ref in await values.fetch_any((*slip.results.values(), *slip.variables.values()))}
-    lost = gone.intersection(ref.h for ref in needed_refs(slip))
-    if lost and (env.store is None or env.now() < slip.origin.exp):
-        raise PayloadMissing(
-            f"the outcome of workflow {slip.origin.wf!r} lacks {len(lost)} of the values it was signed with; the "
-            "broker or the store has lost them, or somebody took them out: look up elsewhere what the workflow did"
-        )
-    return gone
-
-
-def _result_names(step: str, names: dict[str, str]) -> tuple[str, ...]:
-    """A result is found by its activity's name; by its step's id, too, if the caller chose that."""
-    activity = names.get(step, step)
-    return (activity,) if step.isdigit() else (activity, step)
-
-
-def _fault(opened: Opened) -> FaultInfo | None:
-    fault = opened.slip.fault
-    if fault is None:
-        return None
-    try:
-        text = str(json.loads(opened.envelope.blobs.get(fault.text, b'""')))
-    except (ValueError, RecursionError) as exc:
-        raise EnvelopeFormatError(
-            f"workflow {opened.slip.origin.wf!r}: the error text of activity {fault.activity!r} (step {fault.step!r}) "
-            "is no JSON; no worker of Paigeant writes that: find out who else holds a key that may run this step"
-        ) from exc
-    return FaultInfo(fault.activity, fault.step, fault.error, text)

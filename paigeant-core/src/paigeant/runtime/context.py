@@ -14,9 +14,7 @@ from ..routing.itinerary import ActivitySpec
 from ..state.ids import idempotency_key
 
 if TYPE_CHECKING:
-    from types import CoroutineType
-
-    from .activity import Activity
+    from .activity import Activity, Ran
 
 D = TypeVar("D", default=Any)
 R = TypeVar("R")
@@ -44,7 +42,10 @@ class Revisions:
 
 
 class Variables(MutableMapping[str, Any]):
-    """The workflow's variables: read as they came, set by assignment, committed with the outcome."""
+    """The workflow's variables: read as they came, set by assignment, committed with the outcome.
+
+    A change inside of a value that was read, as by ``append``, is no assignment, and is lost.
+    """
 
     def __init__(self, load: Callable[[str], Any], names: Sequence[str]) -> None:
         self._load, self._names = load, set(names)
@@ -85,7 +86,7 @@ class ActivityContext(Generic[D]):
     :ivar step: id of the step in the itinerary.
     :ivar direction: ``do``, or ``undo`` in a compensation handler.
     :ivar attempt: from 1.
-    :ivar variables: the workflow's variables; assign to change them.
+    :ivar variables: the workflow's variables; assign to change them: a change inside of a value is lost.
     :ivar deps: what the worker's ``lifespan`` yielded.
     """
 
@@ -147,11 +148,9 @@ class ActivityContext(Generic[D]):
         await self._effects.register_compensation(data)
 
     @overload
-    def result_of(self, activity: Activity[..., Coroutine[Any, Any, R]]) -> R: ...
+    def result_of(self, activity: Ran[Coroutine[Any, Any, R]]) -> R: ...
     @overload
-    def result_of(self, activity: Activity[..., CoroutineType[Any, Any, R]]) -> R: ...
-    @overload
-    def result_of(self, activity: Activity[..., R]) -> R: ...
+    def result_of(self, activity: Ran[R]) -> R: ...
     @overload
     def result_of(self, activity: str) -> Any: ...
     def result_of(self, activity: Any) -> Any:
@@ -164,7 +163,13 @@ class ActivityContext(Generic[D]):
         """
         return _typed(activity, self._effects.result(_name(activity)))
 
-    async def fetch_result_of(self, activity: Activity[..., Any] | str) -> Any:
+    @overload
+    async def fetch_result_of(self, activity: Ran[Coroutine[Any, Any, R]]) -> R: ...
+    @overload
+    async def fetch_result_of(self, activity: Ran[R]) -> R: ...
+    @overload
+    async def fetch_result_of(self, activity: str) -> Any: ...
+    async def fetch_result_of(self, activity: Any) -> Any:
         """Like ``result_of``, also for results that left the message: they are read from the store.
 
         :raises PermanentFault: no such result.
@@ -211,7 +216,13 @@ class SyncContext:
         """See :meth:`ActivityContext.register_compensation`."""
         self._run(self._context.register_compensation(**data))
 
-    def fetch_result_of(self, activity: Activity[..., Any] | str) -> Any:
+    @overload
+    def fetch_result_of(self, activity: Ran[Coroutine[Any, Any, R]]) -> R: ...
+    @overload
+    def fetch_result_of(self, activity: Ran[R]) -> R: ...
+    @overload
+    def fetch_result_of(self, activity: str) -> Any: ...
+    def fetch_result_of(self, activity: Any) -> Any:
         """See :meth:`ActivityContext.fetch_result_of`."""
         return self._run(self._context.fetch_result_of(activity))
 

@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from ..abc import Clock, SystemClock
-from ..envelope.frame import ATTEMPT_HEADER
-from ..errors import BackendError, LeaseLost
+from ..envelope.frame import ATTEMPT_HEADER, GEN_HEADER, SEEN_HEADER, header_number
+from ..errors import BackendError, LeaseLost, WorkflowError
 from ..model.message import Message, Publication
 from ..model.names import DEAD, dead_letter_queue
 from ..state.ids import digest_of
-from .refusal import ADDED, DIGEST, ERROR, REFUSED_AT
+from .refusal import ADDED, DIGEST, ERROR, REFUSED_AT, SIZE
 from .sharing import open_shared
 
 if TYPE_CHECKING:
@@ -43,6 +43,16 @@ class DeadLetter:
     digest: str
     refused_at: float
     message: Message
+
+    @property
+    def kept(self) -> bool:
+        """Whether the body is here; one that the broker would not take again is not, and cannot be sent again."""
+        return SIZE not in self.message.headers
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body that was refused."""
+        return header_number(self.message.headers, SIZE, len(self.message.body))
 
 
 class DeadLetters:
@@ -79,12 +89,13 @@ class DeadLetters:
         """Send dead letters back to their queue, byte for byte, under new ids; returns how many.
 
         :param ids: only these messages; ``None`` is all.
+        :raises WorkflowError: the bodies of some were not kept. All others were sent.
         """
         dead = dead_letter_queue(queue)
         found = (await self._transport.queues(dead))[dead].ready
         if not found:
             return 0  # to consume it would create it
-        replayed = 0
+        replayed, bodiless = 0, list[str]()
         async with self._transport.consume([dead], lease=_LEASE) as consumer, self._holding() as held:
             while (left := found - replayed - len(held)) > 0:
                 deliveries = await _received(consumer, min(left, 100), self._clock)
@@ -92,11 +103,16 @@ class DeadLetters:
                     break  # somebody else replayed or purged the rest
                 held.update((delivery.lease_token, delivery) for delivery in deliveries)
                 for delivery in deliveries:
-                    if ids is None or delivery.message.id in ids:
+                    if ids is not None and delivery.message.id not in ids:
+                        continue
+                    if SIZE in delivery.message.headers:
+                        bodiless.append(delivery.message.id)
+                    else:
                         replayed += await _still_ours(delivery.settle(Publication(queue, _revived(delivery.message))))
                         held.pop(delivery.lease_token, None)
             for delivery in tuple(held.values()):
                 await _still_ours(delivery.release())
+        _check_bodies(queue, replayed, bodiless)
         return replayed
 
     @asynccontextmanager
@@ -136,6 +152,15 @@ def _letter(queue: str, message: Message) -> DeadLetter:
     return DeadLetter(message.id, queue, headers.get(ERROR, "unknown"), headers.get(DIGEST, ""), at, message)
 
 
+def _check_bodies(queue: str, replayed: int, bodiless: Collection[str]) -> None:
+    if bodiless:
+        raise WorkflowError(
+            f"{replayed} sent back to {queue!r}; {len(bodiless)} cannot be, as the broker would not take their bodies "
+            f"again and only digest and size were kept: {', '.join(bodiless)}; raise its limit before more are lost, "
+            f"dispatch these workflows again, and throw their dead letters away: paigeant dead-letters purge {queue}"
+        )
+
+
 async def _received(consumer: Consumer, limit: int, clock: Clock) -> list[Delivery]:
     try:
         async with clock.timeout(_PATIENCE):
@@ -154,12 +179,14 @@ async def _still_ours(act: Awaitable[None]) -> bool:
 
 
 def _revived(message: Message) -> Message:
-    """As it was before it was refused, with fresh attempts, under an id of its own.
+    """As it was before it was refused, with fresh attempts and patience, under an id of its own and with one generation
+    more, so that what becomes of it is news to observers.
 
     Under the old id, the window in which a broker drops repeats would swallow it. The new id is the same
     whenever *this* dead letter is sent, so that a crash before it is settled makes no second copy.
     """
     headers = message.headers
     refusal = (hashlib.sha256(message.body).hexdigest(), headers.get(REFUSED_AT, ""))
-    kept = {name: value for name, value in headers.items() if name not in (*ADDED, ATTEMPT_HEADER)}
-    return Message(digest_of("replay", message.id, *refusal), message.body, kept)
+    kept = {name: value for name, value in headers.items() if name not in (*ADDED, ATTEMPT_HEADER, SEEN_HEADER)}
+    gen = {GEN_HEADER: str(header_number(headers, GEN_HEADER, 0) + 1)}
+    return Message(digest_of("replay", message.id, *refusal), message.body, {**kept, **gen})

@@ -57,6 +57,7 @@ class WorkflowDispatcher(Face):
     :param security: ``None`` is from configuration.
     :param namespace: must be that of the transport; ``None`` takes it.
     :param observers: told of events, in addition to those of the configuration.
+    :param clock: tells the time and waits; default that of the machine. Tests bring one of their own.
     """
 
     async def dispatch_workflow(
@@ -80,8 +81,8 @@ class WorkflowDispatcher(Face):
         :param correlation_id: ``[A-Za-z0-9._-]{1,128}``; default a random UUID.
         :param revisions: what activities may change in the itinerary; default nothing.
         :param expires: a timedelta or seconds after which it ends as ``expired``; default from
-            configuration (24 h). With a state store any worker of the namespace ends it, though
-            nobody serves its queue, at most five minutes later.
+            configuration (24 h). As clocks may differ, its steps run for 60 s more. With a state store
+            any worker of the namespace ends it, though nobody serves its queue, at most five minutes later.
         :returns: the correlation id.
         :raises InvalidWorkflow: the itinerary or a value is wrong; nothing was published.
         :raises SerializationError: a value cannot be carried; names it.

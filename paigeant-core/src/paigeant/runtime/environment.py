@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -21,7 +22,7 @@ from ..state.ids import digest_of
 from ..state.transitions import BROKER_DELAY, Rules
 from .notifier import Notifier
 from .sharing import open_shared
-from .trust import build_security
+from .trust import build_security, check_profile
 
 if TYPE_CHECKING:
     from ..envelope.security import Security
@@ -179,7 +180,8 @@ class Session:
             await open_shared(stack, self._transport)
             store, mode = await self._open_store(stack, registry)
             codecs = Codecs(registry.serializers())
-            security = self._security or build_security(self._transport, registry, store=mode)
+            security = self._security or await build_security(self._transport, registry, store=mode)
+            check_profile(security, registry.settings.security)
             # One object may be both, or hold several kids: it is entered once.
             members = {id(member): member for member in (*security.signers, *security.verifiers.values())}
             for member in members.values():
@@ -231,6 +233,7 @@ class Face:
     :param security: ``None`` is from configuration.
     :param namespace: must be that of the transport; ``None`` takes it.
     :param observers: told of events, in addition to those of the configuration.
+    :param clock: tells the time and waits; default that of the machine. Tests bring one of their own.
     """
 
     def __init__(
@@ -286,7 +289,7 @@ def _check_namespace(part: StateStore | Security | None, transport: Transport) -
 
 def _observers(given: Sequence[Observer]) -> tuple[Observer, ...]:
     told = tuple(given) if isinstance(given, Iterable) else None
-    if told is not None and all(callable(getattr(one, "on_event", None)) for one in told):
+    if told is not None and all(inspect.iscoroutinefunction(getattr(one, "on_event", None)) for one in told):
         return told
     raise ConfigurationError(f"observers={given!r} must be a list of objects with an `async def on_event(self, event)`")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ..errors import (
     PayloadMismatch,
     PayloadMissing,
     PermanentFault,
+    ResultTimeout,
     RetryAfter,
     RevisionNotAuthorized,
     SerializationError,
@@ -25,17 +27,19 @@ from ..routing.itinerary import ActivitySpec, build_steps, revision_ids
 from .binding import Signature, plain
 from .compensation import Compensations
 from .context import ActivityContext, Variables
-from .redaction import class_name, describe, leaves
-from .threads import in_thread
+from .redaction import class_name, describe, frames, leaves
 from .values import Outbox, Values
 
 if TYPE_CHECKING:
-    from ..model.records import Step
+    from ..model.records import Step, ValueRef
     from ..routing.slip import Slip
     from .activity import Activity
     from .claim import Claim
     from .environment import Environment
     from .serving import Stop
+    from .threads import Threads
+
+log = logging.getLogger("paigeant.activity")
 
 Middleware: TypeAlias = Callable[[ActivityContext[Any], Callable[[], Awaitable[Any]]], Awaitable[Any]]
 """Wraps each attempt: ``await call()`` runs it. What it raises counts as raised by the activity."""
@@ -62,6 +66,7 @@ class Host:
     deps: Any
     middleware: Sequence[Middleware]
     stop: Stop
+    threads: Threads
 
 
 class Execution:
@@ -81,15 +86,19 @@ class Execution:
         """The result of the attempt.
 
         :raises CancelledError: it failed, and as the claim is lost or the worker stops, that does not count.
+        :raises SecurityError: what is stored as registered for compensation must not be trusted.
+        :raises SerializationError: no configured serializer reads it.
         """
         try:
             result = await (self._undo() if self._claim.next.direction == "undo" else self._do())
-            await self._calm()
+            if self._cancelled():
+                await self._calm()
             return result
         except (KeyboardInterrupt, GeneratorExit):
             raise  # the event loop ends, or this coroutine: nothing can be awaited any more
         except BaseException as exc:  # also of extensions: a panic in Rust is no Exception
-            await self._calm()
+            if self._cancelled():
+                await self._calm()
             if self._claim.lost or self._host.stop.cancels:
                 raise asyncio.CancelledError from exc
             return await self._failed(exc, _kind(exc))
@@ -99,18 +108,19 @@ class Execution:
     async def _calm(self) -> None:
         """Take back all cancelling of this task: a leaked cancel scope, say, may have done it. A stop or a lost
         claim is known by its flag."""
-        task = self._claim.task
-        if task is None or not task.cancelling():
-            return
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(0)  # what was asked for and did not arrive yet; up to 3.12 uncancel leaves it
-        while task.cancelling():
+        while (task := self._claim.task) is not None and task.cancelling():
             task.uncancel()
+
+    def _cancelled(self) -> bool:
+        task = self._claim.task
+        return task is not None and task.cancelling() > 0
 
     async def _do(self) -> Succeeded:
         activity, signature = self._activity, self._activity.signature
-        if missing := self._values.missing(_inputs(self._claim.opened.slip, self._claim.next.step)):
-            await self._values.fetch(missing)
+        if self._claim.opened.lacking:
+            await self._values.fetch(_inputs(self._claim.opened.slip, self._claim.next.step))
         arguments = signature.bind(self._arguments(signature))
         with self._attempt(signature) as context:
             value = await self._call(context, activity.function, signature, arguments)
@@ -132,7 +142,7 @@ class Execution:
         return Succeeded(variables=self._changes(context.variables) if context else {})
 
     def _arguments(self, signature: Signature) -> dict[str, Any]:
-        """Explicit arguments, else results, else variables of the parameter's name; defaults are pydantic's."""
+        """Explicit arguments, else results, else variables of the parameter's name; defaults are Python's."""
         slip, step = self._claim.opened.slip, self._claim.next.step
         values: dict[str, Any] = {}
         if slip.variables:
@@ -191,8 +201,10 @@ class Execution:
         return await self._in_time(call)
 
     def _threaded(self, function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-        def run(**arguments: Any) -> Awaitable[Any]:
-            return in_thread(partial(function, **arguments), f"paigeant-activity {self._activity.name}")
+        async def run(**arguments: Any) -> Any:
+            value = await self._host.threads.run(partial(function, **arguments), self._activity.name)
+            # A plain wrapper, of some decorator, cannot be told from what it wraps until it is called.
+            return await value if asyncio.iscoroutine(value) else value
 
         return run
 
@@ -204,10 +216,10 @@ class Execution:
         try:
             async with self._env.clock.timeout(limit) as scope:
                 return await call()
-        except TimeoutError as exc:
+        except TimeoutError:
             if scope is None or not scope.expired():
                 raise  # The activity's own.
-            raise TimeoutError(f"activity {self._activity.name!r} took longer than {limit:g} s") from exc
+            raise TimeoutError(f"activity {self._activity.name!r} took longer than {limit:g} s") from None
 
     def _changes(self, variables: Variables) -> dict[str, Any]:
         changes: dict[str, Any] = dict.fromkeys(variables.removed)
@@ -236,11 +248,17 @@ class Execution:
     ) -> tuple[Step, ...]:
         if not specs:
             return ()
-        return build_steps(
+        steps = build_steps(
             specs, lambda value, what: self.outbox.add(plain(value, what), what), earlier=earlier, ids=ids
         )
+        results = self._claim.opened.slip.results
+        for source in [source for step in steps for source in (step.from_ or {}).values() if source.step in results]:
+            self._check_reach(source.step, results[source.step])
+        return steps
 
     async def _failed(self, exc: BaseException, kind: Literal["transient", "permanent", "rate-limited"]) -> Failed:
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("activity %s failed at\n%s", self._activity.name, frames(exc))
         self.outbox.blobs.clear()
         digest = self.outbox.add_text(describe(exc))
         comp = None
@@ -284,12 +302,15 @@ class Execution:
 
     async def fetch_result(self, name: str) -> Any:
         ref = self._result_ref(name)
+        self._check_reach(name, ref)
+        return await self._values.load(ref)
+
+    def _check_reach(self, name: str, ref: ValueRef) -> None:
         if self._env.store is None and not self._values.here(ref):
             raise StoreRequired(
                 f"the result of {name!r} no longer travels with the message, and without a state store it is nowhere "
                 f"else: declare it with ResultOf({name!r}) in the itinerary, or configure one (PAIGEANT_STATE_STORE)"
             )
-        return await self._values.load(ref)
 
     def _result_ref(self, name: str) -> Any:
         slip = self._claim.opened.slip
@@ -326,8 +347,8 @@ def _follow(value: Any, path: Sequence[str | int], what: str) -> Any:
 def _kind(exc: BaseException) -> Literal["transient", "permanent", "rate-limited"]:
     """Of a group: permanent if any error in it is, rate-limited if all are."""
     errors = list(leaves(exc))
-    if any(isinstance(error, _PERMANENT) for error in errors):
-        return "permanent"
+    if any(isinstance(error, _PERMANENT) and not isinstance(error, ResultTimeout) for error in errors):
+        return "permanent"  # a ResultTimeout is none: the workflow that was awaited goes on
     return "rate-limited" if all(isinstance(error, RetryAfter) for error in errors) else "transient"
 
 

@@ -6,6 +6,7 @@ The same thread watches the loop, and names the activity and the stack that bloc
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import sys
@@ -49,6 +50,7 @@ class Heartbeat:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._renewing: asyncio.Task[None] | None = None
         self._seen = time.monotonic()
         self._asked = False
         self._reported = False
@@ -72,6 +74,9 @@ class Heartbeat:
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self._stop.set()
+        if (renewing := self._renewing) is not None:
+            with contextlib.suppress(RuntimeError):  # the thread has ended, and so has its loop
+                renewing.get_loop().call_soon_threadsafe(renewing.cancel)
         thread, self._thread = self._thread, None
         if thread is not None:
             await asyncio.to_thread(thread.join)
@@ -93,6 +98,9 @@ class Heartbeat:
         return [claim for claim in tuple(self._claims) if claim.expires - now <= self._lease * 2 / 3]
 
     async def _renew(self, renewer: _Renewer, claims: list[Claim]) -> None:
+        self._renewing = asyncio.current_task()
+        if self._stop.is_set():
+            return
         started = time.monotonic()
         # After a suspended process, say: the backend may not have noticed.
         self._lose([claim for claim in claims if claim.expires <= started])
@@ -101,7 +109,9 @@ class Heartbeat:
             async with asyncio.timeout(self._lease / 3):
                 lost = await renewer.renew(claims, self._lease)
         except (Exception, asyncio.CancelledError) as exc:
-            # Nobody cancels this thread, and it must not end: the next look may succeed.
+            if self._stop.is_set():
+                return
+            # Nobody else cancels this, and the thread must not end: the next look may succeed.
             log.warning("leases could not be renewed: %s", str(exc) or type(exc).__name__)
             lost = {claim for claim in claims if claim.expires <= time.monotonic()}
         else:
@@ -206,4 +216,6 @@ class _Renewer:
 def _is_ours(found: Cursor, claim: Claim) -> bool:
     """Still the claim, or what the claim itself made of it just now: then nothing is lost, and its message is
     about to be sent."""
-    return (found.state is State.RUNNING and found.owner == claim.cursor.owner) or found.nonce == claim.ending != ""
+    if found.state is State.RUNNING and found.owner == claim.cursor.owner:
+        return True
+    return claim.ending is not None and found.nonce == claim.ending.cursor.nonce

@@ -53,7 +53,7 @@ class Inbox:
         self._named = False
         self._kept: dict[str, Message] = {}  # as they came: what is made of them takes eight times the memory
         self._size = 0
-        self._waiting: dict[str, set[asyncio.Future[Opened]]] = {}
+        self._waiting: dict[str, dict[asyncio.Future[Opened], Environment]] = {}  # for whom
         self._members: list[Environment] = []
         self._server: Environment | None = None  # the member whose keys are used: it has them open
         self._task: asyncio.Task[None] | None = None
@@ -75,8 +75,7 @@ class Inbox:
     async def leave(self, env: Environment) -> None:
         """Undo ``join``, before what ``env`` holds is closed: another member's keys take over."""
         self._members = [member for member in self._members if member is not env]
-        if not self._members:
-            self._fail(BackendClosed("the client was closed while it waited"))
+        self._fail(BackendClosed("the client was closed while it waited"), env)
         if self._server is env and self._task is not None:
             self._task.cancel()
             try:
@@ -94,7 +93,7 @@ class Inbox:
     async def wait(self, env: Environment, workflow: str) -> Opened:
         """The final envelope of a workflow, verified. For members.
 
-        :raises BackendClosed: the transport was disconnected, or the last member has left, meanwhile.
+        :raises BackendClosed: the transport was disconnected, or ``env`` has left, meanwhile.
         """
         if workflow in self._kept:
             kept = self._kept[workflow]
@@ -108,12 +107,12 @@ class Inbox:
             )
         self._serve()
         future: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(workflow, set())
-        waiting.add(future)
+        waiting = self._waiting.setdefault(workflow, {})
+        waiting[future] = env
         try:
             return await future
         finally:
-            waiting.discard(future)
+            waiting.pop(future, None)
             if not waiting:
                 self._waiting.pop(workflow, None)
 
@@ -131,9 +130,11 @@ class Inbox:
                 log.exception("outcomes are not received until somebody asks again")
                 return self._fail(exc)
 
-    def _fail(self, exc: Exception) -> None:
-        for future in [future for waiting in self._waiting.values() for future in waiting if not future.done()]:
-            future.set_exception(exc)
+    def _fail(self, exc: Exception, only: Environment | None = None) -> None:
+        for waiting in self._waiting.values():
+            for future, env in waiting.items():
+                if not future.done() and (only is None or only is env):
+                    future.set_exception(exc)
 
     async def _receive(self, env: Environment, consumer: Consumer) -> None:
         while True:

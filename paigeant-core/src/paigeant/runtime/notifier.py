@@ -20,9 +20,12 @@ PATIENCE = 1.0
 """Seconds an observer may hold up a commit."""
 
 
-def event_id(hop_id: str, kind: type, attempt: int) -> str:
-    """The same for the same fact, whoever tells it and however often."""
-    return digest_of("event", hop_id, kind.__name__, attempt)
+def event_id(hop_id: str, kind: type, gen: int) -> str:
+    """The same for the same fact, whoever tells it and however often.
+
+    :param gen: of the cursor; 0 for what can happen but once in a hop.
+    """
+    return digest_of("event", hop_id, kind.__name__, gen)
 
 
 class Notifier:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from types import CoroutineType
 
     from ..envelope.opening import Opened
-    from .activity import Activity
+    from .activity import Ran
 
 R = TypeVar("R")
 
@@ -58,11 +57,9 @@ class Outcome:
     discarded: tuple[str, ...] = ()
 
     @overload
-    def result_of(self, activity: Activity[..., Coroutine[Any, Any, R]]) -> R: ...
+    def result_of(self, activity: Ran[Coroutine[Any, Any, R]]) -> R: ...
     @overload
-    def result_of(self, activity: Activity[..., CoroutineType[Any, Any, R]]) -> R: ...
-    @overload
-    def result_of(self, activity: Activity[..., R]) -> R: ...
+    def result_of(self, activity: Ran[R]) -> R: ...
     def result_of(self, activity: Any) -> Any:
         """The result of an activity, as the type it declares.
 

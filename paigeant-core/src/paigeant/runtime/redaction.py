@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterator
 from itertools import islice
 from typing import cast
@@ -14,12 +15,23 @@ _MEMBERS = 3
 """Errors of a group that are told."""
 _WORD = 256
 """Characters of a word at the cut that are dropped: half a secret may not be known as one."""
+_FRAMES = 12
+"""Innermost frames of a stack that are told."""
 
 # The text may be hostile, and ``re`` keeps the whole process waiting: no pattern begins with a repetition, and
 # none repeats without bound what may begin another match.
 _SECRETS = (
+    (
+        # To its end, wherever that is: a key that was cut is one, too. First, for what follows knows a word at most.
+        re.compile(
+            r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----))*(?:-----END[A-Z ]{0,48}-----)?"
+        ),
+        "[redacted private key]",
+    ),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), r"\1 [redacted]"),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*){0,2}"), "[redacted token]"),
+    # A password may hold "/" and "@", though it should not; after a port a "/" begins the path.
+    (re.compile(r"://(?::|[^\s/:@]+:(?!\d{1,5}/))[^\s\"'<>]{1,512}@"), "://[redacted]@"),
     (re.compile(r"://[^\s/:@]*:[^\s/@]+@"), "://[redacted]@"),
     (
         re.compile(
@@ -61,6 +73,12 @@ def describe(error: BaseException) -> str:
         parts.append(_told(current) + _members(current))
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return redact(" <- ".join(parts))
+
+
+def frames(error: BaseException) -> str:
+    """Where it was raised, innermost last: files, lines and functions, and never a value."""
+    where = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)][-_FRAMES:]
+    return "\n".join(f'  File "{code.co_filename}", line {line}, in {code.co_name}' for code, line in where)
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

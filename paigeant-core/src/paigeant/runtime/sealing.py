@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from ..envelope.sealing import seal_hop
-from ..errors import SignerUnavailable
 from ..model.store import Write
 from .lifetime import lifetime
+from .patience import patiently
 from .protocol import Commit
 from .values import CLAIM_CHECK, write_history
 
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from .claim import Claim
     from .environment import Environment
     from .values import Outbox
-
-log = logging.getLogger("paigeant.runtime")
 
 HOP_BYTES = 1400
 """About what one record adds to the message: 600 bytes of claims, base64, a signature or two."""
@@ -46,11 +43,7 @@ class Sealer:
 
     async def _sign(self, claim: Claim, draft: HopDraft, blobs: dict[str, bytes]) -> Opened:
         """A signer that is down is waited out like a backend: the step is done, only its record is not."""
-        pause = 0.1
-        while True:
-            try:
-                return await seal_hop(claim.opened, draft, blobs, self._env.security, now=self._env.now())
-            except SignerUnavailable as exc:
-                log.warning("a record cannot be signed: %s; trying again", exc)
-            await self._env.clock.sleep(pause)
-            pause = min(pause * 2, 5.0)
+        env = self._env
+        return await patiently(
+            lambda: seal_hop(claim.opened, draft, blobs, env.security, now=env.now()), env.clock, "signing a record"
+        )

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..errors import BackendError, ConfigurationError, MessageTooLarge, RevisionConflict, SignerUnavailable
+from ..envelope.frame import HEADERS
+from ..envelope.opening import open_envelope
+from ..errors import (
+    BackendError,
+    ConfigurationError,
+    MessageTooLarge,
+    RevisionConflict,
+    SecurityError,
+    SignerUnavailable,
+)
 from ..model.events import WorkflowEnded
+from ..model.message import Message
 from ..model.store import KEEP, Entry
 from ..state.cursor import Cursor, State
 from ..state.ids import BranchKeys
 from ..state.transitions import EXPIRY_MARGIN, HELD_BACK, Move, until_next_look
 from .moving import end_expired, make_move, park, too_large, workflow_of
+from .reception import destined
 from .telling import ended_id
 
 if TYPE_CHECKING:
@@ -25,6 +37,8 @@ log = logging.getLogger("paigeant.runtime")
 
 ROUNDS = 16
 """Most times in one sweep that the next of those that are due are picked."""
+MOST_STRANGERS = 10_000
+"""Most due entries that are no cursors behind which a sweep looks."""
 
 
 class Sweeper:
@@ -33,12 +47,12 @@ class Sweeper:
     :param interval: seconds between looks.
     :param limit: most cursors handled at once; it picks at random among four times as many, so that
         many workers disturb each other little and entries nobody can process do not starve the rest. Also the
-        most messages sent again per interval: a healthy backlog must not be amplified.
+        most messages verified and sent again per interval: a healthy backlog must not be amplified.
     """
 
     def __init__(self, env: Environment, store: StateStore, *, interval: float = 1.0, limit: int = 64) -> None:
         self._env, self._store, self._interval, self._limit = env, store, interval, limit
-        self._resends = limit
+        self._resends, self._strangers = limit, 0
         self._ready: dict[str, asyncio.Task[int]] = {}
 
     async def run(self) -> None:
@@ -60,14 +74,23 @@ class Sweeper:
         self._ready.clear()
         total = 0
         for _ in range(ROUNDS):
-            keys = await self._store.due(self._env.now(), self._limit * 4)
-            picked = random.sample(keys, min(self._limit, len(keys)))
-            branches = [branch for branch in map(BranchKeys.from_cursor_key, picked) if branch is not None]
-            done = sum(await asyncio.gather(*map(self._look_after, branches)))
+            branches = await self._due()
+            picked = random.sample(branches, min(self._limit, len(branches)))
+            done = sum(await asyncio.gather(*map(self._look_after, picked)))
             total += done
-            if not done or len(keys) <= self._limit:
+            if not done or len(branches) <= self._limit:
                 break
         return total
+
+    async def _due(self) -> list[BranchKeys]:
+        """What is due and no cursor belongs to somebody else: it stays, and must not hide the cursors behind it."""
+        keys = await self._store.due(self._env.now(), self._limit * 4 + self._strangers)
+        branches = [branch for branch in map(BranchKeys.from_cursor_key, keys) if branch is not None]
+        seen, self._strangers = self._strangers, min(len(keys) - len(branches), MOST_STRANGERS)
+        if self._strangers and not seen:
+            stranger = next(key for key in keys if BranchKeys.from_cursor_key(key) is None)
+            log.warning("the state store has entries that are due and none of Paigeant's, such as %r", stranger)
+        return branches
 
     async def _look_after(self, keys: BranchKeys) -> bool:
         """Whether the cursor was moved or put off. Raises nothing, for the others are not to suffer."""
@@ -122,7 +145,24 @@ class Sweeper:
             if not self._resends:
                 return await self._postpone(keys, entry, later)
         self._resends -= 1
-        return await self._make(keys, entry, self._env.rules.resend(cursor, self._env.now()))
+        rules, now = self._env.rules, self._env.now()
+        if await self._trusted(keys, cursor):
+            return await self._make(keys, entry, rules.resend(cursor, now))
+        return await self._postpone(keys, entry, rules.unsent(cursor, now), cursor.next(sends=cursor.sends + 1))
+
+    async def _trusted(self, keys: BranchKeys, cursor: Cursor) -> bool:
+        """Who receives what must be refused makes a dead letter of it; each sending would make one more."""
+        env = self._env
+        try:
+            limit, message = env.settings.max_message_bytes, Message("", cursor.out, HEADERS)
+            opened = await open_envelope(message, env.security, now=math.inf, limit=limit, allow_expired=True)
+            destined(opened, cursor.queue)
+        except SecurityError as exc:
+            if not cursor.sends:  # a warning for each look would be as bad
+                text = "hop %d of %s is left to other workers until it expires, as this one would refuse it: %s: %s"
+                log.warning(text, cursor.seq, keys.cursor, type(exc).__name__, exc)
+            return False
+        return True
 
     async def _count(self, queue: str) -> int:
         """Messages ready in a queue; asked once in a sweep, however many look."""

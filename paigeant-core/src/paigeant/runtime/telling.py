@@ -1,4 +1,4 @@
-"""From transitions to events and log lines. No payloads in either."""
+"""From transitions to events and log lines. No payloads in either, but for the redacted texts of errors."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from .notifier import event_id
 if TYPE_CHECKING:
     from ..abc import Delivery
     from ..envelope.opening import Opened
+    from ..routing.slip import Status
     from ..state.ids import BranchKeys
     from .claim import Claim
     from .environment import Environment
@@ -32,6 +33,12 @@ def ended_id(hop_id: str, status: str) -> str:
     return event_id(f"{hop_id}/{status}", WorkflowEnded, 0)
 
 
+def log_end(workflow: str, status: Status | None) -> None:
+    """Say that a workflow has ended, if it has: once that is committed, for who reads it takes it for done."""
+    if status is not None and log.isEnabledFor(logging.INFO):
+        log.info("workflow %s is %s", workflow, status, extra={"workflow": workflow, "status": str(status)})
+
+
 class Telling:
     """Events of one worker."""
 
@@ -40,7 +47,7 @@ class Telling:
 
     async def started(self, claim: Claim) -> None:
         if self._notifier:
-            await self._notifier.tell(ActivityStarted(**self._step(claim, ActivityStarted)))
+            await self._notifier.tell(ActivityStarted(**self._step(claim, ActivityStarted, claim.cursor.gen)))
 
     async def retrying(self, claim: Claim, text: str, delay: float) -> None:
         """``text`` is that of the failure, redacted."""
@@ -54,16 +61,18 @@ class Telling:
             extra=_facts(claim),
         )
         if self._notifier:
-            step = self._step(claim, ActivityRetrying)
+            step = self._step(claim, ActivityRetrying, claim.cursor.gen)
             await self._notifier.tell(ActivityRetrying(**step, error=text, delay=delay))
 
-    async def parked(self, claim: Claim, reason: str) -> None:
+    async def parked(self, claim: Claim, reason: str, text: str = "") -> None:
+        """``text`` as for ``retrying``."""
         log.warning(
-            "workflow %s is %s (%s) at activity %s; put it back to work with: %s",
+            "workflow %s is %s (%s) at activity %s%s; put it back to work with: %s",
             claim.correlation_id,
             "parked" if self._env.store else "a dead letter",
             reason,
             claim.next.step.act,
+            f": {text[:500]}" if text else "",
             self._remedy(claim),
             extra=_facts(claim),
         )
@@ -77,8 +86,8 @@ class Telling:
             return f"paigeant workflows resume {claim.correlation_id}"
         return f"paigeant dead-letters replay {claim.delivery.queue} {claim.delivery.message.id}"
 
-    async def committed(self, claim: Claim, opened: Opened, duration: float) -> None:
-        """The outcome of a hop, told before it is committed (see ``Notifier``)."""
+    async def committed(self, claim: Claim, opened: Opened, text: str, duration: float) -> None:
+        """The outcome of a hop, told before it is committed (see ``Notifier``). ``text`` as for ``retrying``."""
         hop = opened.hops[-1]
         if hop.st == "ok":
             if log.isEnabledFor(logging.DEBUG):
@@ -89,7 +98,7 @@ class Telling:
                 hop.act,
                 hop.wf,
                 hop.att,
-                hop.err.class_ if hop.err else hop.st,
+                text[:500] or hop.st,
                 extra=_facts(claim),
             )
         if self._notifier:
@@ -113,8 +122,6 @@ class Telling:
             await self._notifier.tell(ItineraryRevised(**step, inserted=inserted, discarded=discarded))
 
     async def ended(self, workflow: str, keys: BranchKeys, seq: int, status: str) -> None:
-        if log.isEnabledFor(logging.INFO):
-            log.info("workflow %s is %s", workflow, status, extra={"workflow": workflow, "status": status})
         if self._notifier:
             event = WorkflowEnded(ended_id(keys.hop_id(seq), status), workflow, self._env.now(), status)
             await self._notifier.tell(event)
@@ -124,10 +131,13 @@ class Telling:
             event = event_id(delivery.message.id, MessageDeadLettered, 0)
             await self._notifier.tell(MessageDeadLettered(event, "", self._env.now(), delivery.queue, error))
 
-    def _step(self, claim: Claim, kind: type) -> dict[str, Any]:
+    def _step(self, claim: Claim, kind: type, gen: int = 0) -> dict[str, Any]:
+        """:param gen: of the cursor, for what happens more than once in a hop: attempts are not all counted, and
+        start anew when it is resumed.
+        """
         task = claim.next
         return {
-            "id": event_id(claim.keys.hop_id(claim.seq), kind, claim.cursor.attempt),
+            "id": event_id(claim.keys.hop_id(claim.seq), kind, gen),
             "workflow": claim.correlation_id,
             "at": self._env.now(),
             "seq": claim.seq,

@@ -45,10 +45,6 @@ class Values:
             raise PayloadMissing(f"the value {ref.h} ({ref.n} bytes) is not in the message")
         return self._env.codecs.decode(ref, data)
 
-    def missing(self, refs: Iterable[ValueRef]) -> list[ValueRef]:
-        """Those that ``fetch`` would have to read."""
-        return [ref for ref in refs if not self.here(ref)]
-
     async def fetch(self, refs: Iterable[ValueRef]) -> None:
         """Bring values to hand; a trouble of the store is waited out.
 
@@ -60,7 +56,7 @@ class Values:
 
     async def fetch_any(self, refs: Iterable[ValueRef]) -> list[ValueRef]:
         """Like ``fetch``; returns those that are nowhere. Reads all at once, for stores batch."""
-        missing = self.missing(refs)
+        missing = [ref for ref in refs if not self.here(ref)]
         if not missing or self._env.store is None:
             return missing
         stored = await asyncio.gather(*map(self._stored, missing))
@@ -91,7 +87,7 @@ class Values:
             entry = await patiently(partial(store.get, key), self._env.clock, "reading a value")
             if entry is not None:
                 value = entry.value if key.startswith("blob/") else read_history(entry.value)[1]
-                if value:
+                if value or not ref.n:
                     return value
         return None
 
@@ -159,10 +155,10 @@ def write_history(hop: Hop, *, worker: str, started: float, finished: float, out
 
 
 def read_history(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """The inverse: the facts, and the bytes of the result (empty if stored aside)."""
+    """The inverse: the facts, and the bytes of the result (empty if stored aside). Anything else has no facts."""
     head, _, out = data.partition(b"\n")
     try:
         facts: object = json.loads(head)
-    except ValueError:
+    except (ValueError, RecursionError):
         facts = None
     return (cast("dict[str, Any]", facts) if isinstance(facts, dict) else {}), out

@@ -31,6 +31,7 @@ from .process import long_running
 from .protocol import protocol_for
 from .serving import Serving, Stop
 from .sweeper import Sweeper
+from .threads import Threads
 from .throttle import Throttle
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Worker:
     :param grace: a timedelta or seconds that running activities have when the worker stops; default
         from configuration (30).
     :param name: in history and events; default ``host-pid-random``.
+    :param clock: tells the time and waits; default that of the machine. Tests bring one of their own.
     :raises ConfigurationError: two activities of one name, none at all, types that cannot travel, or
         another parameter that is wrong.
     """
@@ -87,7 +89,8 @@ class Worker:
         self._concurrency = _slots(concurrency)
         self._lease, self._grace = _duration("lease", lease, least=0.001), _duration("grace", grace, least=0.0)
         self._running: asyncio.Task[None] | None = None
-        self._stop: Stop | None = None
+        self._stop: Stop | None = Stop()
+        self._runs = False
         self._ready = asyncio.Event()
         self._background: Background | None = None
 
@@ -99,7 +102,8 @@ class Worker:
     def stop(self) -> None:
         """Stop receiving, let running activities finish within the grace period, give back the rest.
 
-        A second call stops at once. While it does not run, a call does nothing.
+        A second call stops at once. Before its first run, a call holds for that, which returns at once; between runs it
+        does nothing.
         """
         if self._stop is None:
             return
@@ -130,14 +134,17 @@ class Worker:
         :raises BackendClosed: the transport was disconnected while it served.
         :raises BackendCorrupt: what the transport holds is damaged, or was replaced.
         """
-        if self._stop is not None:
+        if self._runs:
             raise self._twice()
-        self._stop = Stop()
+        self._runs = True
+        stop = self._stop = self._stop or Stop()
         try:
             with _signals(self.stop) if signals else contextlib.nullcontext():
-                await self._attend(self._stop)
+                if stop.asked.is_set():
+                    return log.warning("worker %s was stopped before it ran: it serves nothing", self.name)
+                await self._attend(stop)
         finally:
-            self._running = self._stop = None
+            self._runs, self._running, self._stop = False, None, None
 
     async def _attend(self, stop: Stop) -> None:
         """Serve in a task of its own, and do not leave it before it has ended."""
@@ -191,7 +198,7 @@ class Worker:
             lease = env.settings.lease if self._lease is None else self._lease
             grace = env.settings.grace if self._grace is None else self._grace
             heartbeat = await stack.enter_async_context(Heartbeat(env, lease))
-            host = Host(self.activities, deps, self._middleware, stop)
+            host = Host(self.activities, deps, self._middleware, stop, Threads(slots))
             runner = HopRunner(
                 env,
                 protocol_for(env, lease),

@@ -40,13 +40,15 @@ def decide(cursor: Cursor | None, seq: int, heads: Callable[[int], str], now: fl
     A message that is ahead of the cursor and
     contains the cursor's last record is the rest of a history that the store forgot (a failover);
     only a different record at a known position is a fork.
+
+    Copies of what is done make its successor be sent again once, or each of them would make a copy of that.
     """
     if cursor is None:
         return _ADOPT
     if cursor.state is State.ENDED:
         return Decision(Action.DROP)
     if seq < cursor.seq:
-        resend = seq == cursor.seq - 1 and cursor.state is State.READY and bool(cursor.out)
+        resend = seq == cursor.seq - 1 and cursor.state is State.READY and bool(cursor.out) and not cursor.sends
         return Decision(Action.RESEND if resend else Action.DROP)
     if heads(cursor.seq) != cursor.head:
         return Decision(Action.FORK)

@@ -47,7 +47,12 @@ class BranchKeys:
 
     def result(self, nonce: str) -> str:
         """Where the final envelope is kept: under the nonce of the tombstone, so that none but its writer can."""
-        return f"result/{self.workflow}/{nonce}"
+        return f"{self.results}{nonce}"
+
+    @property
+    def results(self) -> str:
+        """What the keys of all final envelopes begin with."""
+        return f"result/{self.workflow}/"
 
     @property
     def parked(self) -> str:

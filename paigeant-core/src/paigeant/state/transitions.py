@@ -117,6 +117,10 @@ class Rules:
         due = _by_expiry(cursor, now + until_next_look())
         return Move(sent, due, None, Outgoing(cursor.queue, cursor.out))
 
+    def unsent(self, cursor: Cursor, now: float, back: float = 0.0) -> float:
+        """Separate mode: when to look again at a hop that is not to be sent now, or that is ``back`` by itself then."""
+        return _by_expiry(cursor, now + back + RESEND_AFTER)
+
     @property
     def held(self) -> float:
         """Longest time in seconds that a message may be in the broker while the cursor keeps a copy (``out``)."""

@@ -8,10 +8,9 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from unittest import mock
 
-from ..abc import StateStore, Transport
 from ..errors import PluginError
 from ..plugins import CoreSettings, PluginInfo, PluginRegistry
 from .kit import Suite, conformance, skip
@@ -85,15 +84,13 @@ class PluginSuite(Suite):
 
     @conformance()
     async def test_P03_the_factory_honours_the_namespace(self, tmp_path: Path) -> None:
-        if not {"transport", "state store"} & set(self.kinds):
-            skip("neither a transport nor a state store")
-        for kind in self.kinds:
+        for kind in self._backends() or skip("neither a transport nor a state store"):
             for namespace in ("first", "second"):
                 made = self._make(tmp_path, kind, self.name, namespace)
                 check(
-                    made is None or made.namespace == namespace,
+                    made.namespace == namespace,
                     "P03",
-                    f"asked for namespace {namespace!r}, the {kind} has {made and made.namespace!r}",
+                    f"asked for namespace {namespace!r}, the {kind} has {made.namespace!r}",
                     "pass settings.namespace on",
                 )
 
@@ -109,7 +106,7 @@ class PluginSuite(Suite):
     async def test_P04_urls_select_it(self, tmp_path: Path) -> None:
         if not self.urls:
             skip("no `urls`")
-        for kind in self.kinds:
+        for kind in self._backends():
             for url in self.urls:
                 plain, by_url = (self._make(tmp_path, kind, name, "first") for name in (self.name, url))
                 check(
@@ -138,20 +135,27 @@ class PluginSuite(Suite):
         with mock.patch.dict(os.environ, self.environment(tmp_path)):
             return [row for row in PluginRegistry().installed() if row.name == self.name]
 
-    def _make(self, tmp_path: Path, kind: str, name: str, namespace: str) -> Transport | StateStore | None:
+    def _backends(self) -> list[str]:
+        """Those of ``kinds`` that keep something, in a namespace, and that a URL may select."""
+        return [kind for kind in self.kinds if kind in {"transport", "state store"}]
+
+    def _make(self, tmp_path: Path, kind: str, name: str, namespace: str) -> Any:
         with mock.patch.dict(os.environ, self.environment(tmp_path)):
-            registry = PluginRegistry(CoreSettings())
             try:
                 match kind:
                     case "transport":
-                        return registry.transport(name, namespace=namespace)
+                        return PluginRegistry(CoreSettings()).transport(name, namespace=namespace)
                     case "state store":
-                        return registry.state_store(name, namespace=namespace)
+                        return PluginRegistry(CoreSettings()).state_store(name, namespace=namespace)
+                    case "serializer":
+                        return PluginRegistry(CoreSettings(serializers=[name])).serializers()
+                    case "signer":
+                        registry = PluginRegistry(CoreSettings(signers=[name]))
+                        return registry.signers(namespace=namespace, default_key="process")
                     case _:
-                        return None
+                        return PluginRegistry(CoreSettings(observers=[name])).observers()
             except PluginError as exc:
                 fail("P04" if "://" in name else "P03", f"{name!r}: {exc}", "see the error")
-                raise
 
 
 def _files(path: Path) -> list[Path]:

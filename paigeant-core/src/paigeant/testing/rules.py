@@ -50,26 +50,30 @@ def fail(rule: str, observed: str, way_out: str) -> NoReturn:
 
 
 class Refusal:
-    """Context manager: the body must raise ``error``.
+    """Context manager: the body must raise ``error``, or one of several.
 
     :param what: what the body does, for the message.
     """
 
-    def __init__(self, error: type[Exception], rule: str, what: str, way_out: str) -> None:
-        self._error, self._rule, self._what, self._way_out = error, rule, what, way_out
+    def __init__(
+        self, error: type[Exception] | tuple[type[Exception], ...], rule: str, what: str, way_out: str
+    ) -> None:
+        self._errors = error if isinstance(error, tuple) else (error,)
+        self._rule, self._what, self._way_out = rule, what, way_out
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> bool:
         __tracebackhide__ = True
-        if isinstance(exc, self._error):
+        if isinstance(exc, self._errors):
             return True
         if exc is not None and not isinstance(exc, Exception):
             return False
         seen = "nothing was raised" if exc is None else f"raised {exc!r}"
+        wanted = " or ".join(error.__name__ for error in self._errors)
         try:
-            fail(self._rule, f"{self._what}: {seen}, not {self._error.__name__}", self._way_out)
+            fail(self._rule, f"{self._what}: {seen}, not {wanted}", self._way_out)
         except AssertionError as failure:
             raise failure from exc
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -11,16 +10,20 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..abc.security import Signer, Verifier
-from ..errors import SignerUnavailable
+from ..errors import BackendUnavailable, SignerUnavailable
+from ..model.names import KID
 from .kit import Suite, conformance, skip
-from .rules import check, fail
+from .rules import check, fail, refuses
 
 Pair: TypeAlias = tuple[Sequence[Signer], Sequence[Verifier]]
 
 _INPUT = b"eyJhbGciOiJub25lIn0.cGF5bG9hZA"
-_INPUTS = [_INPUT, b"", b"x", bytes(range(256)), bytes(100_000)]
-_KID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+_LONG = bytes(100_000)
+_INPUTS = [_INPUT, b"", b"x", bytes(range(256)), _LONG]
 _LENGTHS = {"HS256": 32, "HS384": 48, "HS512": 64, "ES256": 64, "ES384": 96, "ES512": 132, "EdDSA": 64, "Ed25519": 64}
+_CANNOT_TELL = (
+    "raise BackendUnavailable ... from exc: the message is tried again later; False makes a dead letter of it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +58,19 @@ class SignerSuite(Suite):
             def make(self, tmp_path: Path) -> tuple[list[Signer], list[Verifier]]:
                 return [VaultSigner(...)], [VaultVerifier(...)]
 
-    Where signing can fail for a while, define ``make_unavailable`` too.
+    Where a key can be out of reach for a while, define ``make_unavailable`` too.
     """
 
     def make(self, tmp_path: Path) -> Pair:
         """What the plugin's factory returns: signers and verifiers."""
         raise TypeError(f"{type(self).__name__} must define make(self, tmp_path) -> (signers, verifiers)")
 
-    def make_unavailable(self, tmp_path: Path) -> Signer | None:
-        """Optional: a signer that cannot sign now; ``None`` where there is no such thing."""
+    def make_unavailable(self, tmp_path: Path) -> Pair | None:
+        """Optional: signers and verifiers whose keys are out of reach now; ``None`` where there is no such thing."""
         return None
 
     def prepare(self, tmp_path: Path, stack: AsyncExitStack) -> _Opener:
-        return _Opener(self.make(tmp_path), tmp_path, stack)
+        return _Opener(self, tmp_path, stack)
 
     @conformance("G03")
     async def test_G01_a_signature_verifies(self, opener: _Opener) -> None:
@@ -115,16 +118,10 @@ class SignerSuite(Suite):
 
     @conformance()
     async def test_G02_temporary_trouble_is_signer_unavailable(self, opener: _Opener) -> None:
-        signer = self.make_unavailable(opener.tmp_path)
-        if signer is None:
-            skip("make_unavailable() returns None: signing cannot fail for a while")
-        try:
-            await signer.sign(_INPUT)
-        except SignerUnavailable:
-            return
-        except Exception as exc:
-            fail("G02", f"sign raised {exc!r}", "raise SignerUnavailable ... from exc")
-        fail("G02", "sign gave a signature", "return a signer that cannot sign, or None")
+        keys = await opener.open_unavailable()
+        for signer in keys.signers or skip("make_unavailable() gives no signer"):
+            with refuses(SignerUnavailable, "G02", "sign, its key out of reach", "raise it ... from exc"):
+                await signer.sign(_INPUT)
 
     @conformance()
     async def test_G03_verifiers_work_with_their_own_signer_only(self, opener: _Opener) -> None:
@@ -145,8 +142,10 @@ class SignerSuite(Suite):
         keys = await opener.open()
         for signer in keys.signers:
             verifier = keys.verifier(signer)
-            signature = await signer.sign(_INPUT)
-            for data, forged, what in _forgeries(_INPUT, signature):
+            forgeries = _wrong_signatures(_INPUT, await signer.sign(_INPUT))
+            for data in (_INPUT, _LONG):
+                forgeries += _wrong_inputs(data, await signer.sign(data))
+            for data, forged, what in forgeries:
                 try:
                     verdict = await verifier.verify(data, forged)
                 except Exception as exc:
@@ -165,13 +164,21 @@ class SignerSuite(Suite):
             )
 
     @conformance()
+    async def test_G04_a_key_out_of_reach_is_no_verdict(self, opener: _Opener) -> None:
+        keys = await opener.open_unavailable()
+        for verifier in keys.verifiers or skip("make_unavailable() gives no verifier"):
+            signature = b"\x01" * _LENGTHS.get(verifier.alg, 256)  # its form alone gives no reason to refuse it
+            with refuses((SignerUnavailable, BackendUnavailable), "G04", "verify, its key out of reach", _CANNOT_TELL):
+                await verifier.verify(_INPUT, signature)
+
+    @conformance()
     async def test_G05_key_ids_are_well_formed_and_distinct(self, opener: _Opener) -> None:
         keys = await opener.open()
         for group in (keys.signers, keys.verifiers):
             kids = [key.kid for key in group]
             check(len(kids) == len(set(kids)), "G05", f"key ids {kids}", "give every key an id of its own")
-            bad = [kid for kid in kids if not _KID.fullmatch(kid)]
-            check(not bad, "G05", f"key ids {bad}", f"match {_KID.pattern}")
+            bad = [kid for kid in kids if not KID.fullmatch(kid)]
+            check(not bad, "G05", f"key ids {bad}", f"match {KID.pattern}")
             algorithms = [key.alg for key in group if key.alg.lower() in {"", "none"}]
             check(not algorithms, "G05", f"algorithms {algorithms}", "name a JOSE algorithm")
 
@@ -190,11 +197,21 @@ class SignerSuite(Suite):
 class _Opener:
     """Enters what is an async context manager, on the stack of the test."""
 
-    def __init__(self, pair: Pair, tmp_path: Path, stack: AsyncExitStack) -> None:
-        self.tmp_path, self._pair, self._stack = tmp_path, pair, stack
+    def __init__(self, suite: SignerSuite, tmp_path: Path, stack: AsyncExitStack) -> None:
+        self._suite, self._tmp_path, self._stack = suite, tmp_path, stack
 
     async def open(self) -> Keys:
-        signers, verifiers = self._pair
+        """Those of ``make``."""
+        return await self._enter(*self._suite.make(self._tmp_path))
+
+    async def open_unavailable(self) -> Keys:
+        """Those of ``make_unavailable``, if there are any."""
+        pair = self._suite.make_unavailable(self._tmp_path)
+        if pair is None:
+            skip("make_unavailable() returns None: no key can be out of reach")
+        return await self._enter(*pair)
+
+    async def _enter(self, signers: Sequence[Signer], verifiers: Sequence[Verifier]) -> Keys:
         entered: dict[int, Any] = {}
         for key in [*signers, *verifiers]:
             if hasattr(key, "__aenter__") and id(key) not in entered:
@@ -202,15 +219,20 @@ class _Opener:
         return Keys([entered.get(id(key), key) for key in signers], [entered.get(id(key), key) for key in verifiers])
 
 
-def _forgeries(data: bytes, signature: bytes) -> list[tuple[bytes, bytes, str]]:
-    """Inputs and signatures that must not verify."""
+def _wrong_signatures(data: bytes, signature: bytes) -> list[tuple[bytes, bytes, str]]:
+    """Other signatures for ``data``, and what is wrong with each."""
     flipped = [(data, _flip(signature, n), f"byte {n} of the signature changed") for n in range(len(signature))]
     lengths = [b"", signature[:1], signature[:-1], signature[1:], signature + b"\x00", signature * 2, bytes(10_000)]
     wrong = [(data, other, f"a signature of {len(other)} bytes") for other in lengths]
     zeros = [(data, bytes(len(signature)), "only zeros"), (data, b"\xff" * len(signature), "only ones")]
-    inputs = [data[:-1], data + b"\x00", _flip(data, 0), b"", data * 2]
-    others = [(other, signature, f"another input of {len(other)} bytes") for other in inputs]
-    return [*flipped, *wrong, *zeros, *others]
+    return [*flipped, *wrong, *zeros]
+
+
+def _wrong_inputs(data: bytes, signature: bytes) -> list[tuple[bytes, bytes, str]]:
+    """Other inputs for the ``signature`` of ``data``, and what is wrong with each."""
+    flipped = [_flip(data, 0), _flip(data, len(data) - 1)]
+    inputs = [*flipped, data[:-1], data + b"\x00", b"", data * 2]
+    return [(other, signature, f"an input of {len(other)} bytes, changed from {len(data)}") for other in inputs]
 
 
 def _flip(data: bytes, n: int) -> bytes:

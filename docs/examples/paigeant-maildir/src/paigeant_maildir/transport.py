@@ -2,15 +2,15 @@
 
 import asyncio
 import os
+import random
 import time
-import uuid
 from collections.abc import AsyncGenerator, Collection, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 
 from pydantic import Base64Bytes, TypeAdapter
 
-from paigeant.abc import Consumer, Delivery, Transport
+from paigeant.abc import Consumer, Delivery, Transport, check_consume, check_limit
 from paigeant.errors import BackendClosed, BackendUnavailable, ConfigurationError, LeaseLost
 from paigeant.model.capabilities import Capabilities
 from paigeant.model.message import Message, Publication, QueueStats
@@ -69,17 +69,14 @@ class MaildirTransport(Transport):
     async def consume(
         self, queues: Collection[str], *, lease: float, expires: float | None = None
     ) -> AsyncGenerator["MaildirTransportConsumer"]:
-        for folder in map(self.folder, queues):
+        for folder in map(self.folder, (names := check_consume(queues, lease, expires))):
             with mapped(), suppress(FileExistsError):
                 folder.mkdir(mode=0o700, exist_ok=True)
                 (folder / "lease").symlink_to(f"{lease:g}")  # T21: made together with what it says
             if (found := str((folder / "lease").readlink())) != f"{lease:g}":
                 raise ConfigurationError(f"{folder} has a lease of {found} s, not {lease:g} s")
-        consumer = MaildirTransportConsumer(self, list(queues), lease)
-        try:
+        with closing(MaildirTransportConsumer(self, names, lease)) as consumer:
             yield consumer
-        finally:
-            consumer.queues.clear()  # what it holds comes back when its lease ends
 
     async def renew(self, tokens: Collection[str]) -> set[str]:
         root, lost = self.folder("").parent, set(tokens)
@@ -109,16 +106,20 @@ class MaildirTransportConsumer(Consumer):
         self.transport, self.queues, self.lease = transport, queues, lease
 
     async def receive(self, limit: int) -> list[Delivery]:
+        check_limit(limit)
         while self.queues:
             self.queues.append(self.queues.pop(0))  # T25: another one is first next time
             for queue in self.queues:
                 if found := [got for path in self.transport.ready(queue, limit) if (got := self.take(queue, path))]:
                     return found
-            await asyncio.sleep(0.05)  # the only await, with nothing in hand: T26
+            await asyncio.sleep(random.uniform(0.03, 0.07))  # T25: nobody is always first. T26: nothing in hand
         raise BackendClosed("this consumer was left: open another one with consume()")
 
+    def close(self) -> None:
+        self.queues.clear()  # what it holds comes back when its lease ends
+
     def take(self, queue: str, path: Path) -> Delivery | None:
-        mine = path.with_name(f"{path.name.partition('+')[0]}+{uuid.uuid4().hex}")  # a new name each time: the fence
+        mine = path.with_name(f"{path.name.partition('+')[0]}+{os.urandom(16).hex()}")  # new each time: the fence
         with suppress(FileNotFoundError):  # another was first
             set_due(path.rename(mine), self.lease)
             if message := read(mine):
@@ -146,7 +147,7 @@ class MaildirTransportDelivery(Delivery):
 
 def write(folder: Path, publication: Publication) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
-    name, message = f"m-{uuid.uuid4().hex}", publication.message
+    name, message = f"m-{os.urandom(16).hex()}", publication.message
     with (folder / f"new-{name}").open("xb", buffering=0) as file:
         file.write(FORMAT.dump_json((message.id, dict(message.headers), message.body)))
         os.fsync(file.fileno())

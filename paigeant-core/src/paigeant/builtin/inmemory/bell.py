@@ -33,14 +33,17 @@ class Bell:
         """Forget earlier rings."""
         self._event.clear()
 
-    async def wait(self, clock: Clock, delay: float | None) -> None:
-        """Return after a ring, or after ``delay`` seconds of ``clock`` (``None``: only a ring)."""
+    async def wait(self, clock: Clock, delay: float | None) -> bool:
+        """Return after a ring, or after ``delay`` seconds of ``clock`` (``None``: only a ring).
+
+        :returns: whether it was a ring.
+        """
         if delay is None:
-            await self._event.wait()
-            return
+            return await self._event.wait()
         with suppress(TimeoutError):
             async with clock.timeout(delay):
                 await self._event.wait()
+        return self._event.is_set()
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

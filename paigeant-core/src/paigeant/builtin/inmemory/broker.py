@@ -48,7 +48,7 @@ class Queue:
         self.ready: deque[Slot] = deque()
         self.delayed: list[tuple[float, int, Slot]] = []
         self.leased: dict[str, Slot] = {}  # by token
-        self.consumers: list[InMemoryConsumer] = []
+        self.consumers: list[InMemoryConsumer] = []  # who was served last is last
         self._earliest = inf  # no lease ends before this
         self._sequence = sequence
 
@@ -94,7 +94,15 @@ class Queue:
         slot.until = now + self.lease
         self.leased[token] = slot
         self._earliest = min(self._earliest, slot.until)
+        if self.consumers[-1] is not holder:
+            self.consumers.remove(holder)
+            self.consumers.append(holder)
         return token, slot
+
+    def defer(self, consumer: InMemoryConsumer) -> None:
+        """Tell those whose turn is before that of ``consumer`` to look."""
+        for other in self.consumers[: self.consumers.index(consumer)]:
+            other.bell.ring()
 
     def held(self, token: str, now: float) -> Slot | None:
         """The message of this lease, if it has not ended."""
@@ -135,8 +143,11 @@ class Broker:
         return queue
 
     def declare(self, names: Collection[str], lease: float) -> list[Queue]:
-        """Fix the lease of these queues, or of none if one has another lease. The caller holds the lock."""
-        queues = [self.queue(name) for name in dict.fromkeys(names)]
+        """Fix the lease of these queues, or of none. The caller holds the lock.
+
+        :raises ConfigurationError: one of them has another lease.
+        """
+        queues = [self.queue(name) for name in names]
         for queue in queues:
             if queue.lease not in (None, lease):
                 raise ConfigurationError(

@@ -35,10 +35,14 @@ class Entries:
         return self._ends.get(key, inf)
 
     def check(self, key: str, expected: Expected, *, keep: bool = False) -> None:
-        """Raise ``RevisionConflict`` unless a write may take place."""
+        """Raise ``RevisionConflict`` unless a write may take place, now: what it finds must not expire before it."""
+        self._bury()
+        self._check(key, expected, keep)
+
+    def _check(self, key: str, expected: Expected, keep: bool) -> None:
         if expected is ANY and not keep:
             return
-        entry = self.get(key)
+        entry = self._entries.get(key)
         found = None if entry is None else entry.revision
         missing = keep and found is None
         if missing or (expected is not ANY and found != (None if expected is ABSENT else expected)):
@@ -46,13 +50,15 @@ class Entries:
 
     def check_all(self, writes: Sequence[Write]) -> None:
         """Raise unless every write may take place; nothing is changed."""
+        if writes:
+            self._bury()
         for write in writes:
             check_key(write.key)
-            self.check(write.key, write.expected, keep=write.value is KEEP)
+            self._check(write.key, write.expected, write.value is KEEP)
 
     def put(self, key: str, value: bytes | Literal[Keep.KEEP], due: float | None, ttl: float | None) -> int:
-        """Write a checked entry; return its revision."""
-        old = self.get(key)
+        """Write an entry that was just checked; return its revision."""
+        old = self._entries.get(key)
         if old is None:
             self._add_to_index(key)
         if isinstance(value, Keep):

@@ -27,6 +27,7 @@ class InMemoryStore(StateStore):
     """Entries of the process-wide broker of ``url`` and ``namespace``.
 
     :param url: names the broker.
+    :param namespace: of one URL, each has a broker of its own.
     :param clock: used if this instance is the broker's first.
     :param of: the membership of the transport whose store this is; it then follows that transport.
     """

@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 from math import inf
 from typing import ClassVar
 
+from ...abc.arguments import check_consume, check_limit
 from ...abc.clock import Clock, SystemClock
 from ...abc.transport import Consumer, Delivery, Scope, Transport
-from ...errors import BackendClosed, ConfigurationError
+from ...errors import BackendClosed
 from ...model.capabilities import Capabilities
 from ...model.finding import Finding
 from ...model.message import Message, Publication, QueueStats
@@ -32,6 +33,7 @@ class InMemoryTransport(Transport):
     were lost by that.
 
     :param url: names the broker.
+    :param namespace: of one URL, each has a broker of its own.
     :param clock: used if this instance is the broker's first; delays, leases and ttls follow it.
     """
 
@@ -67,9 +69,7 @@ class InMemoryTransport(Transport):
     async def consume(
         self, queues: Collection[str], *, lease: float, expires: float | None = None
     ) -> AsyncGenerator[InMemoryConsumer, None]:
-        if not 0 < lease < inf:
-            raise ConfigurationError(f"lease must be a positive number of seconds, not {lease!r}")
-        consumer = InMemoryConsumer(self.broker, self, queues, lease)
+        consumer = InMemoryConsumer(self.broker, self, check_consume(queues, lease, expires), lease)
         self._consumers.add(consumer)
         try:
             yield consumer
@@ -122,8 +122,7 @@ class InMemoryConsumer(Consumer):
                 queue.consumers.append(self)
 
     async def receive(self, limit: int) -> list[Delivery]:
-        if limit < 1:
-            raise ConfigurationError(f"receive takes a limit of 1 or more, not {limit}")
+        check_limit(limit)
         await asyncio.sleep(0)  # a checkpoint: a full queue must not keep other tasks, or a cancellation, waiting
         while True:
             self.bell.mute()
@@ -131,7 +130,8 @@ class InMemoryConsumer(Consumer):
             if deliveries:
                 return deliveries
             clock = self._broker.clock
-            await self.bell.wait(clock, None if wake_at == inf else max(0.0, wake_at - clock.monotonic()))
+            if not await self.bell.wait(clock, None if wake_at == inf else max(0.0, wake_at - clock.monotonic())):
+                await self._defer()
 
     def close(self) -> None:
         """Stop receiving and give back what is not settled."""
@@ -158,6 +158,16 @@ class InMemoryConsumer(Consumer):
                     taken.append(InMemoryDelivery(self._transport, queue, *leased))
             self._queues.append(self._queues.pop(0))  # another queue is first next time: none starves
             return taken, min(queue.next_change() for queue in self._queues)
+
+    async def _defer(self) -> None:
+        """A delay is over, for all who wait: let those go first whose turn it is.
+
+        Who put a message back, for others to take, would else meet it again as long as its own timer is the first.
+        """
+        with self._broker.lock:
+            for queue in self._queues if self._open else ():
+                queue.defer(self)
+        await asyncio.sleep(0)
 
 
 class InMemoryDelivery(Delivery):

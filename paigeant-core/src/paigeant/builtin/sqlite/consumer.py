@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...abc import Consumer, Delivery, see_through
-from ...errors import BackendClosed, BackendError, ConfigurationError
+from ...abc import Consumer, Delivery, check_limit, see_through
+from ...errors import BackendClosed, BackendError
 from ...model.message import Message, Publication
 from ...model.store import Write
 from .ops import Claim, Claimed, ClaimedRow, Disown, Lease, Release, read_headers, seconds
@@ -53,8 +53,7 @@ class SqliteConsumer(Consumer):
 
     async def receive(self, limit: int) -> list[Delivery]:
         """See ``Consumer.receive``."""
-        if limit < 1:
-            raise ConfigurationError(f"receive needs a limit of at least 1, not {limit!r}")
+        check_limit(limit)
         news = asyncio.Event()
         self._waiting.add(news)
         try:

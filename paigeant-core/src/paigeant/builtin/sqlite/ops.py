@@ -139,7 +139,10 @@ class News:
 
 
 def seconds(value: float, what: str) -> float:
-    """``value`` if it is a usable number of seconds, never negative."""
+    """``value`` as SQLite can keep it; negative is zero.
+
+    :raises ConfigurationError: it is not a number.
+    """
     if not value >= 0:  # or NaN, which SQLite would store as NULL
         if not value >= -inf:
             raise ConfigurationError(f"{what} is not a number")

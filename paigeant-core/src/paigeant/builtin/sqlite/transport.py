@@ -9,15 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from ...abc import Clock, Consumer, Scope, SystemClock, Transport, see_through
-from ...errors import ConfigurationError
+from ...abc import Clock, Consumer, Scope, SystemClock, Transport, check_consume, see_through
 from ...model.capabilities import Capabilities
 from ...model.finding import Finding
 from ...model.message import Message, Publication, QueueStats
 from ...model.store import Write
 from .consumer import SqliteConsumer
 from .database import CAPABILITIES, Database
-from .ops import Declare, Lease, Purge, Renew, read_headers, seconds
+from .ops import Declare, Lease, Purge, Renew, read_headers
 from .schema import Synchronous
 
 if TYPE_CHECKING:
@@ -86,11 +85,8 @@ class SqliteTransport(Transport):
     ) -> AsyncGenerator[Consumer]:
         """See ``Transport.consume``; leaving the context frees what was not settled."""
         session = self._database.session()
-        names = list(dict.fromkeys(queues))
-        if not names or not seconds(lease, "lease") > 0:
-            raise ConfigurationError(f"consume needs a queue and a lease over 0 s, not {names!r} and {lease!r}")
-        keep = None if expires is None else seconds(expires, "expires")
-        numbers = await session.write(Declare(names, lease, keep))
+        names = check_consume(queues, lease, expires)
+        numbers = await session.write(Declare(names, lease, expires))
         presence = session.presence(names)
         opening = asyncio.ensure_future(session.call(presence.open))
         try:

@@ -44,9 +44,10 @@ class HopProtocol(ABC):
     """
 
     @abstractmethod
-    async def claim(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> Claim | None:
+    async def claim(self, delivery: Delivery, opened: Opened, keys: BranchKeys, *, wait: float = 0.0) -> Claim | None:
         """Own the hop of a verified message; ``None``: there is nothing to run, the delivery is dealt with.
 
+        :param wait: not for this worker: put what would be run back, for somebody else, for so many seconds.
         :raises ForkDetected: the message holds another history than the committed one.
         """
 
@@ -65,6 +66,10 @@ class HopProtocol(ABC):
     @abstractmethod
     async def release(self, claim: Claim) -> None:
         """Give the hop back unharmed: shutting down."""
+
+    async def let_go(self, claim: Claim, delay: float) -> None:
+        """Leave the hop to whoever comes after ``delay`` seconds. A crash, that is: it may fail like that each time."""
+        await claim.delivery.release(delay)
 
     @abstractmethod
     async def lapse(self, claim: Claim) -> None:

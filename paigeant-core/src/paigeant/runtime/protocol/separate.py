@@ -12,12 +12,12 @@ import time
 from typing import TYPE_CHECKING
 
 from ...errors import BackendError, LeaseLost, RevisionConflict
-from ...model.store import Write
+from ...model.store import KEEP, Write
 from ...state.cursor import Cursor, State
 from ...state.decision import Action
 from ...state.transitions import Move, Outgoing
 from ..claim import Claim, nonce
-from ..moving import send
+from ..moving import make_move, send
 from ..patience import patiently
 from .base import give_back
 from .stored import StoredProtocol
@@ -38,7 +38,8 @@ class SeparateProtocol(StoredProtocol):
 
     async def _own(self, action: Action, claim: Claim) -> Claim | None:
         if action is Action.RESEND:
-            await self._publish(claim, claim.cursor, Outgoing(claim.cursor.queue, claim.cursor.out))
+            move = self._rules.resend(claim.cursor, self._env.now())
+            await make_move(self._env, self._store, claim.keys, move, claim.revision)
             await self._acknowledge(claim)
             return None
         owner = nonce()
@@ -53,6 +54,16 @@ class SeparateProtocol(StoredProtocol):
             await give_back(self._unclaim(claim, move), self._env.clock)
             raise
         return claim
+
+    async def _leave(self, claim: Claim, wait: float) -> None:
+        """The sweeper need not send what was just at hand: that copy would be put back as well, and the next."""
+        due = self._rules.unsent(claim.cursor, self._env.now(), wait)
+        await patiently(
+            lambda: self._store.put(claim.keys.cursor, KEEP, expected=claim.revision, due=due),
+            self._env.clock,
+            "putting off a hop",
+        )
+        await super()._leave(claim, wait)
 
     async def _unclaim(self, claim: Claim, move: Move) -> None:
         """Nothing has run, so nobody may take it for a crash. Whether the claim landed, only repeating it can tell."""
@@ -76,30 +87,40 @@ class SeparateProtocol(StoredProtocol):
         return await patiently(put, self._env.clock, "claiming a hop")
 
     async def release(self, claim: Claim) -> None:
-        await self._make(claim, self._rules.release(claim.cursor, self._env.now()))
+        if claim.ending is not None:  # Whether that landed and was sent, only repeating it can tell.
+            return await self._carry_out(claim, claim.ending)
+        return await self._make(claim, self._rules.release(claim.cursor, self._env.now()))
+
+    async def let_go(self, claim: Claim, delay: float) -> None:
+        # The delivery is settled: what is let go is the lease. The sweeper takes the hop over when that ends.
+        due = self._env.now() + delay
+        await self._store.put(claim.keys.cursor, KEEP, expected=claim.revision, due=due)
 
     async def _make(self, claim: Claim, move: Move, writes: tuple[Write, ...] = ()) -> None:
         for write in writes:
             await self._put(write)
         cursor = move.cursor.next(nonce=move.cursor.nonce if move.cursor.outcome else nonce())
-        claim.ending = cursor.nonce
-        await self._compare_and_set(claim, cursor, move)
+        claim.ending = Move(cursor, move.due, move.ttl, move.send)
+        await self._carry_out(claim, claim.ending)
+
+    async def _carry_out(self, claim: Claim, move: Move) -> None:
+        await self._compare_and_set(claim, move)
         if move.send is not None:
-            await self._publish(claim, cursor, move.send)
+            await self._publish(claim, move.cursor, move.send)
 
     async def _put(self, write: Write) -> None:
         await patiently(
             lambda: self._store.put(write.key, write.value, due=write.due, ttl=write.ttl), self._env.clock, "writing"
         )
 
-    async def _compare_and_set(self, claim: Claim, cursor: Cursor, move: Move) -> None:
-        data = cursor.encode()
+    async def _compare_and_set(self, claim: Claim, move: Move) -> None:
+        data = move.cursor.encode()
 
         async def put() -> bool:
             try:
                 await self._store.put(claim.keys.cursor, data, expected=claim.revision, due=move.due, ttl=move.ttl)
             except RevisionConflict:
-                return await self._landed_or_lost(claim, cursor)
+                return await self._landed_or_lost(claim, move.cursor)
             return True
 
         while not await patiently(put, self._env.clock, "committing a hop"):

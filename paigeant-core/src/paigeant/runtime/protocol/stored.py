@@ -31,7 +31,7 @@ class StoredProtocol(HopProtocol):
     def __init__(self, env: Environment, store: StateStore) -> None:
         self._env, self._store, self._rules = env, store, env.rules
 
-    async def claim(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> Claim | None:
+    async def claim(self, delivery: Delivery, opened: Opened, keys: BranchKeys, *, wait: float = 0.0) -> Claim | None:
         while True:
             entry = await patiently(self._store.get, self._env.clock, "reading a cursor", keys.cursor)
             cursor = Cursor.decode(entry.value) if entry else None
@@ -42,14 +42,18 @@ class StoredProtocol(HopProtocol):
                 await self._settle(delivery)
                 return None
             if decision.action is Action.EARLY:
-                await self._settle(delivery, await self._env.later(delivery.queue, delivery.message, decision.delay))
+                await self._put_back(delivery, decision.delay)
                 return None
             try:
-                return await self._take(decision.action, delivery, opened, keys, entry, cursor)
+                claim = await self._found(decision.action, delivery, opened, keys, entry, cursor)
+                if not wait or decision.action is Action.RESEND:
+                    return await self._own(decision.action, claim)
+                await self._leave(claim, wait)
+                return None
             except RevisionConflict:
                 continue  # A refused claim decides again from the table.
 
-    async def _take(
+    async def _found(
         self,
         action: Action,
         delivery: Delivery,
@@ -57,14 +61,14 @@ class StoredProtocol(HopProtocol):
         keys: BranchKeys,
         entry: Entry | None,
         cursor: Cursor | None,
-    ) -> Claim | None:
+    ) -> Claim:
         if action is Action.ADOPT or cursor is None or entry is None:
             cursor, revision = await self._adopt(delivery, opened, keys, entry, cursor)
         else:
             revision = entry.revision
         claim = Claim(delivery, opened, keys, cursor, revision)
         claim.again = cursor.gen > 0 or (delivery.deliveries or 1) > 1
-        return await self._own(action, claim)
+        return claim
 
     async def _adopt(
         self, delivery: Delivery, opened: Opened, keys: BranchKeys, entry: Entry | None, cursor: Cursor | None
@@ -81,12 +85,19 @@ class StoredProtocol(HopProtocol):
     async def _own(self, action: Action, claim: Claim) -> Claim | None:
         """Take ownership, or do what else the action calls for."""
 
+    async def _leave(self, claim: Claim, wait: float) -> None:
+        """Put the message back for a worker that may run it."""
+        await self._put_back(claim.delivery, wait)
+
     @abstractmethod
     async def _make(self, claim: Claim, move: Move, writes: tuple[Write, ...] = ()) -> None:
         """Carry out a move of a claimed cursor, together with ``writes``."""
 
     async def _settle(self, delivery: Delivery, *successors: Publication) -> None:
         await patiently(lambda: delivery.settle(*successors), self._env.clock, "settling a delivery")
+
+    async def _put_back(self, delivery: Delivery, delay: float) -> None:
+        await self._settle(delivery, await self._env.later(delivery.queue, delivery.message, delay))
 
     async def commit(self, claim: Claim, commit: Commit) -> None:
         slip = commit.opened.slip

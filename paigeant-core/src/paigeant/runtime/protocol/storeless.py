@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...envelope.frame import ATTEMPT_HEADER, GEN_HEADER, HEADERS, NOT_BEFORE_HEADER
+from ...envelope.frame import ATTEMPT_HEADER, GEN_HEADER, HEADERS, NOT_BEFORE_HEADER, header_number
 from ...errors import Expired
 from ...model.message import Message, Publication
-from ...model.names import dead_letter_queue
 from ...state.cursor import Cursor
 from ...state.transitions import EXPIRY_MARGIN
 from ..claim import Claim
 from ..patience import patiently
-from ..refusal import refused
+from ..refusal import refuse
 from .base import Commit, HopProtocol
 
 if TYPE_CHECKING:
@@ -34,9 +33,9 @@ class StorelessProtocol(HopProtocol):
     def __init__(self, env: Environment) -> None:
         self._env = env
 
-    async def claim(self, delivery: Delivery, opened: Opened, keys: BranchKeys) -> Claim | None:
+    async def claim(self, delivery: Delivery, opened: Opened, keys: BranchKeys, *, wait: float = 0.0) -> Claim | None:
         headers = delivery.message.headers
-        early = _number(headers.get(NOT_BEFORE_HEADER), 0) / 1000 - self._env.now()
+        early = max(header_number(headers, NOT_BEFORE_HEADER, 0) / 1000 - self._env.now(), wait)
         if early > 0:
             # Its header says until when, however often it goes round.
             await self._settle(delivery, await self._env.later(delivery.queue, delivery.message, early))
@@ -44,8 +43,8 @@ class StorelessProtocol(HopProtocol):
         cursor = Cursor(
             seq=opened.slip.seq,
             queue=delivery.queue,
-            attempt=max(1, min(_number(headers.get(ATTEMPT_HEADER), 1), 1000)),
-            gen=_number(headers.get(GEN_HEADER), 0),
+            attempt=max(1, min(header_number(headers, ATTEMPT_HEADER, 1), 1000)),
+            gen=header_number(headers, GEN_HEADER, 0),
             exp=opened.slip.origin.exp,
         )
         claim = Claim(delivery, opened, keys, cursor, again=cursor.gen > 0 or (delivery.deliveries or 1) > 1)
@@ -67,9 +66,7 @@ class StorelessProtocol(HopProtocol):
 
     async def park(self, claim: Claim, reason: str) -> None:
         """A dead letter: there is nothing else that could keep it. Its header names the kind of reason."""
-        kind = reason.partition(":")[0]
-        dead = Publication(dead_letter_queue(claim.delivery.queue), refused(claim.delivery, kind, self._env.now()))
-        await self._settle(claim.delivery, dead)
+        await refuse(self._env, claim.delivery, reason.partition(":")[0])
 
     async def release(self, claim: Claim) -> None:
         await self._settle(claim.delivery, await self._again(claim, claim.cursor.attempt, 0.0))
@@ -82,9 +79,8 @@ class StorelessProtocol(HopProtocol):
         origin = opened.slip.origin
         if origin.reply_to is None:
             return False
-        dead = Publication(dead_letter_queue(delivery.queue), refused(delivery, Expired.__name__, self._env.now()))
         message = Message(keys.message_id(opened.slip.seq, 0), opened.body, HEADERS)
-        await self._settle(delivery, dead, *self._reply(origin, message))
+        await refuse(self._env, delivery, Expired.__name__, *self._reply(origin, message))
         return True
 
     def _reply(self, origin: Origin, message: Message) -> tuple[Publication, ...]:
@@ -108,7 +104,3 @@ class StorelessProtocol(HopProtocol):
 
     async def _settle(self, delivery: Delivery, *successors: Publication) -> None:
         await patiently(lambda: delivery.settle(*successors), self._env.clock, "settling a delivery")
-
-
-def _number(text: str | None, default: int) -> int:
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 16 else default

@@ -9,11 +9,14 @@ from .leases import Leases
 from .lifecycle import Lifecycle
 from .publishing import Publishing
 from .receiving import Receiving
+from .refusing import Refusing
 from .replying import Replying
 from .settling import Settling
 
 
-class TransportSuite(Lifecycle, Publishing, Receiving, Replying, Leases, Settling, Cancelling, Inspecting, Diagnosing):
+class TransportSuite(
+    Lifecycle, Publishing, Receiving, Refusing, Replying, Leases, Settling, Cancelling, Inspecting, Diagnosing
+):
     """Every rule of ``paigeant.abc.Transport``, ``Consumer`` and ``Delivery``.
 
     ::

@@ -10,8 +10,9 @@ from ...abc.transport import Transport
 from ...errors import BackendClosed, BackendError, ConfigurationError
 from ..kit import conformance, skip
 from ..rules import check, fail, refuses
-from .rig import LONG, Rig, TransportCases, ids, listed, publication
+from .rig import LONG, Rig, TransportCases, ids, listed, now, publication
 
+_LAST = "look again at the end of connect(): a disconnect that was called meanwhile has the last word"
 _GUARD = "check at the start of each method that the instance is connected"
 
 
@@ -127,6 +128,20 @@ class Lifecycle(TransportCases):
                 await task
 
     @conformance()
+    async def test_T02_disconnect_ends_a_connect_under_way(self, rig: Rig) -> None:
+        await (await rig.open()).disconnect()  # begins what all instances share
+        before, start = asyncio.all_tasks(), now()
+        transport = await rig.open()
+        took = now() - start
+        await transport.disconnect()
+        for n in range(20):  # the first turns of the event loop one by one, then the whole way in twelfths
+            await _disconnected(rig, turns=min(n, 8), pause=took * max(0, n - 8) / 12)
+            left = asyncio.all_tasks() - before
+            if left:
+                _, left = await asyncio.wait(left, timeout=rig.patience)
+            check(not left, "T02", f"after a disconnect during connect there go on {left}", "end what was begun")
+
+    @conformance()
     async def test_T03_an_unreachable_backend_is_a_backend_error(self, rig: Rig) -> None:
         transport = self.make_unreachable(rig.tmp_path)
         if transport is None:
@@ -172,3 +187,20 @@ class Lifecycle(TransportCases):
                 f"queue {name!r} received {ids(found)}, not ['m-{n}']",
                 "escape queue names so that '.', '-' and '_' mean nothing to the backend",
             )
+
+
+async def _disconnected(rig: Rig, *, turns: int, pause: float) -> None:
+    """Connect twice at once and disconnect meanwhile, after some turns of the event loop and a pause."""
+    transport = rig.make()
+    connecting = [asyncio.create_task(transport.connect()) for _ in range(2)]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await asyncio.sleep(pause)
+    await transport.disconnect()
+    _, waiting = await asyncio.wait(connecting, timeout=rig.patience)
+    check(not waiting, "T02", "connect still waits after disconnect", "wake what connects in disconnect()")
+    ends = await asyncio.gather(*connecting, return_exceptions=True)
+    wrong = [end for end in ends if end is not None and not isinstance(end, BackendClosed)]
+    check(not wrong, "T02", f"connect, disconnected half-way, raised {wrong}", "raise BackendClosed")
+    with refuses(BackendClosed, "T02", "queues after a disconnect during connect", _LAST):
+        await transport.queues("work")

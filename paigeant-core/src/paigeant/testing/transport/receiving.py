@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
+from collections.abc import Awaitable, Callable
 
 from ...abc.transport import Delivery
 from ...errors import BackendClosed, ConfigurationError
+from ...model.message import Publication
 from ..kit import conformance
 from ..rules import check, refuses
-from .rig import LONG, Rig, TransportCases, cancel, ids, now, publication
+from .rig import LONG, Rig, TransportCases, cancel, either, ids, now, publication
 
 _SPIN = 0.15  # share of a core that counts as busy polling; on a crowded machine a busy loop gets no more
+
+_ROUNDS = 30  # in turn or at random, a fair backend serves both within these: by bad luck it fails once in 2**28 runs
+_PUT_BACK: dict[str, Callable[[Delivery], Awaitable[None]]] = {
+    "settled with a delayed successor": lambda delivery: delivery.settle(_fresh(delay=0.05)),
+    "released with a delay": lambda delivery: delivery.release(0.05),
+}
 
 
 class Receiving(TransportCases):
@@ -180,6 +189,27 @@ class Receiving(TransportCases):
                 "start with another queue at each receive",
             )
 
+    @conformance(needs="max_delay")
+    async def test_T25_no_consumer_starves(self, rig: Rig) -> None:
+        first = await rig.open()
+        second = await rig.clone(first)
+        for one, other in ((first, second), (second, first)):
+            for how, put_back in _PUT_BACK.items():
+                await one.publish(_fresh())
+                async with rig.receiving(one) as giver, rig.receiving(other) as taker:
+                    held, taken, rounds = [await giver.one("T11")], list[Delivery](), 0
+                    while held and rounds < _ROUNDS:
+                        await put_back(held[0])
+                        rounds += 1
+                        held, taken = await either(giver, taker)
+                    check(
+                        taken,
+                        "T25",
+                        f"what one consumer {how} {rounds} times, the other, which waited, was never given",
+                        "serve those that wait in turn; if they poll, vary the pause",
+                    )
+                    await taken[0].settle()
+
     @conformance("T04")
     async def test_T26_a_cancelled_receive_leaves_nothing_leased(self, rig: Rig) -> None:
         transport = await rig.open()
@@ -247,3 +277,8 @@ class Receiving(TransportCases):
             f"an idle receive uses {share:.0%} of a core",
             "wait for a notification, or poll a few times a second",
         )
+
+
+def _fresh(*, delay: float = 0.0) -> Publication:
+    """A message that no backend takes for a repeat."""
+    return publication(uuid.uuid4().hex, delay=delay)

@@ -108,23 +108,27 @@ class Receiver:
 
     def __init__(self, consumer: Consumer, patience: float, quiet: float) -> None:
         self.consumer = consumer
-        self._patience, self._quiet = patience, quiet
+        self.patience, self._quiet = patience, quiet
         self._task: asyncio.Task[list[Delivery]] | None = None
+
+    def call(self, limit: int) -> asyncio.Task[list[Delivery]]:
+        """The open call, or a new one."""
+        self._task = self._task or asyncio.create_task(self.consumer.receive(limit))
+        return self._task
 
     async def get(self, limit: int = 10, *, within: float | None = None) -> list[Delivery]:
         """What is received within ``within`` seconds (default: patience); nothing otherwise."""
-        if self._task is None:
-            self._task = asyncio.create_task(self.consumer.receive(limit))
-        await asyncio.wait([self._task], timeout=self._patience if within is None else within)
-        if not self._task.done():
+        task = self.call(limit)
+        await asyncio.wait([task], timeout=self.patience if within is None else within)
+        if not task.done():
             return []
-        task, self._task = self._task, None
+        self._task = None
         return task.result()
 
     async def one(self, rule: str) -> Delivery:
         """The next message; to miss it breaks ``rule``."""
         found = await self.get(1)
-        check(found, rule, f"nothing was received within {self._patience:g} s", "deliver what was published")
+        check(found, rule, f"nothing was received within {self.patience:g} s", "deliver what was published")
         return found[0]
 
     async def silence(self, rule: str, why: str, way_out: str, *, lasting: float | None = None) -> None:
@@ -136,7 +140,7 @@ class Receiver:
         """Cancel the open call, if there is one."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task], timeout=self._patience)
+            await asyncio.wait([self._task], timeout=self.patience)
             if self._task.done() and not self._task.cancelled():
                 self._task.exception()
 
@@ -153,6 +157,13 @@ class TransportCases(Suite):
 
     def prepare(self, tmp_path: Path, stack: AsyncExitStack) -> Rig:
         return Rig(self, tmp_path, stack)
+
+
+async def either(*receivers: Receiver) -> list[list[Delivery]]:
+    """Wait until one of them receives a message; what each has received by then."""
+    calls = [receiver.call(1) for receiver in receivers]
+    await asyncio.wait(calls, timeout=receivers[0].patience, return_when=asyncio.FIRST_COMPLETED)
+    return [await receiver.get(1, within=0) for receiver in receivers]
 
 
 async def cancel(task: asyncio.Task[T], patience: float) -> None:
