@@ -28,7 +28,7 @@ EXPECTED: dict[type[BaseException], type[PaigeantError]] = {
     client.AuthenticationError: ConfigurationError,
     client.AuthorizationError: ConfigurationError,
     client.BusyLoadingError: BackendUnavailable,
-    client.InvalidResponse: BackendError,
+    client.InvalidResponse: BackendUnavailable,
     client.ResponseError: BackendError,
     client.DataError: BackendError,
     client.PubSubError: BackendError,
@@ -94,12 +94,29 @@ def test_exceptions_are_mapped(kind: type[Exception]) -> None:
         ("NOPERM this user has no permissions to run the 'xadd' command", ConfigurationError),
         ("WRONGTYPE Operation against a key holding the wrong kind of value", BackendCorrupt),
         ("ERR something new", BackendError),
+        ("ERR Error running script: Script killed by user with SCRIPT KILL. on @user_script:1.", BackendUnavailable),
         ("ERR Error running script: @user_script:9: @user_script: 9: -OOM command not allowed", BackendUnavailable),
     ],
 )
 def test_texts_of_the_server_are_mapped(text: str, kind: type[Exception]) -> None:
     assert type(translate(client.ResponseError(text), WHERE)) is kind
     assert type(explain(code_in(text), text, WHERE)) is kind
+
+
+@pytest.mark.parametrize("host", ["redis-tls", "ssl.internal", "/run/certificate/redis.sock"])
+def test_the_name_of_a_host_makes_no_failure_of_tls(host: str) -> None:
+    refusal = client.ConnectionError(f"Error 111 connecting to {host}:6379. Connection refused.")
+    assert type(translate(refusal, WHERE)) is BackendUnavailable
+
+
+def test_a_failure_of_tls_is_known_by_what_the_library_met() -> None:
+    try:
+        try:
+            raise ssl.SSLCertVerificationError("unable to get local issuer")
+        except OSError:
+            raise client.ConnectionError("Error 1 connecting to host:1.")  # noqa: B904 - as redis-py does
+    except client.ConnectionError as exc:
+        assert type(translate(exc, WHERE)) is ConfigurationError
 
 
 def test_ours_pass_unchanged() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,16 +14,17 @@ import redis.asyncio as bare
 
 import paigeant_redis.layout as layout
 import paigeant_redis.watches as watches_module
-from paigeant.errors import BackendClosed, BackendError, ConfigurationError
+from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, ConfigurationError
 from paigeant.model.store import ABSENT, Write
 from paigeant_redis.dial import Dialer
 from paigeant_redis.layout import read_message
 from paigeant_redis.settings import RedisSettings
+from paigeant_redis.store import RedisStore
 from paigeant_redis.transport import RedisTransport
 from rig.brokers import RedisServer
 from rig.ports import free_port
 
-from .redis_kit import PATIENCE, publication
+from .redis_kit import PATIENCE, publication, repeat
 
 
 @pytest.fixture
@@ -76,6 +78,43 @@ async def test_closing_that_is_cancelled_hangs_up(own_redis: RedisServer) -> Non
         assert asyncio.all_tasks() & before == {asyncio.current_task()}
     finally:
         own_redis.resume()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed")  # nobody hung up in time
+def test_who_disconnects_only_after_the_loop_has_ended_is_served_again(settings: RedisSettings) -> None:
+    transport = RedisTransport(settings)
+
+    async def watch() -> None:
+        await transport.connect()
+        async for _ in transport.state_store().watch("a"):
+            return
+
+    async def begin_anew() -> None:
+        await transport.disconnect()
+        gc.collect()
+        async with transport:
+            await transport.publish(publication(1))
+
+    asyncio.run(watch())
+    asyncio.run(begin_anew())
+
+
+def test_another_event_loop_is_refused(settings: RedisSettings) -> None:
+    transport, alone = RedisTransport(settings), RedisStore(settings)
+
+    async def elsewhere() -> None:
+        acts = [transport.connect, lambda: transport.publish(publication(1)), transport.disconnect, alone.disconnect]
+        for act in acts:
+            with pytest.raises(ConfigurationError, match="another event loop"):
+                await asyncio.wait_for(act(), PATIENCE)
+
+    with asyncio.Runner() as first:
+        first.run(transport.connect())
+        first.run(alone.connect())
+        asyncio.run(elsewhere())
+        first.run(transport.publish(publication(1)))
+        first.run(transport.disconnect())
+        first.run(alone.disconnect())
 
 
 async def test_a_delayed_message_outlives_a_queue_that_a_foreigner_replaced(settings: RedisSettings) -> None:
@@ -225,10 +264,78 @@ async def test_a_host_behind_the_times_does_not_stand_in_the_way(
         dead = silent if gone == "is silent" else free_port()
         async with stub((word, tells(dead))) as behind, stub((word, tells(own_redis.port))) as ahead:
             url = f"redis://127.0.0.1:{behind},127.0.0.1:{ahead}"
-            dialer = Dialer(RedisSettings(url=url, mode=mode, connect_timeout=3.0))
-            connection = await dialer.dial()
-            assert dialer.address.port == own_redis.port
-            await connection.disconnect()
+            for _ in range(8):  # they are asked in any order
+                dialer = Dialer(RedisSettings(url=url, mode=mode, connect_timeout=1.0))
+                connection = await dialer.dial()
+                assert dialer.address.port == own_redis.port
+                await connection.disconnect()
+
+
+@pytest.mark.parametrize(("mode", "word", "tells"), [("sentinel", b"SENTINEL", names), ("cluster", b"CLUSTER", owns)])
+async def test_silent_hosts_keep_nobody_from_the_others_for_good(
+    own_redis: RedisServer, mode: Any, word: bytes, tells: Any
+) -> None:
+    """However many they are, and wherever they stand: the next attempt begins with those that were not asked."""
+    async with AsyncExitStack() as stack:
+        ports = [await stack.enter_async_context(stub()) for _ in range(9)]
+        ports.append(await stack.enter_async_context(stub((word, tells(own_redis.port)))))
+        url = f"redis://{','.join(f'127.0.0.1:{port}' for port in ports)}"
+        dialer = Dialer(RedisSettings(url=url, mode=mode, connect_timeout=0.3))
+        connection: Any = await repeat(dialer.dial)
+        await connection.disconnect()
+        for _ in range(3):  # and whoever led there is asked before those that were silent
+            await (await dialer.dial()).disconnect()
+
+
+@pytest.mark.parametrize("refusal", [b"BUSY Redis is busy running a script.", b"ERR something that no one knows"])
+async def test_a_node_that_cannot_answer_now_does_not_stand_in_the_way(own_redis: RedisServer, refusal: bytes) -> None:
+    """It says nothing of the cluster: other nodes are asked, and if there is none, it is out of reach for now."""
+    async with stub((b"CLUSTER", b"-" + refusal + b"\r\n")) as busy, stub((b"CLUSTER", owns(own_redis.port))) as ahead:
+        for _ in range(8):
+            url = f"redis://127.0.0.1:{busy},127.0.0.1:{ahead}"
+            await (await Dialer(RedisSettings(url=url, mode="cluster")).dial()).disconnect()
+        with pytest.raises(BackendUnavailable, match=refusal.decode().split()[-1]):
+            await Dialer(RedisSettings(url=f"redis://127.0.0.1:{busy}", mode="cluster")).dial()
+
+
+HERE = b"$9\r\n127.0.0.1\r\n"
+RANGE = b"*1\r\n*3\r\n:0\r\n:16383\r\n"
+NONSENSE = {
+    "sentinel": [b":5", b"+OK", b"*0", b"*2\r\n$-1\r\n$-1", b"*2\r\n%b$1\r\nx" % HERE, b"*2\r\n%b$5\r\n99999" % HERE],
+    "cluster": [
+        *(b"$-1", b"+OK", b":5", b"*1\r\n$-1", b"*1\r\n*2\r\n:0\r\n:16383"),
+        b"*1\r\n*3\r\n$1\r\na\r\n$1\r\nb\r\n*2\r\n%b:1" % HERE,
+        *(RANGE + node for node in (b"*2\r\n:7\r\n:1", b"*2\r\n$1\r\n\xff\r\n:1", b"*2\r\n%b:99999" % HERE)),
+        RANGE + b"*2\r\n%b:0" % HERE,
+    ],
+}
+"""Answers to the question for the primary."""
+
+
+@pytest.mark.parametrize(("mode", "answer"), [(mode, answer) for mode in NONSENSE for answer in NONSENSE[mode]])
+async def test_a_host_that_talks_nonsense_does_not_stand_in_the_way(
+    own_redis: RedisServer, mode: Any, answer: bytes
+) -> None:
+    word, tells = (b"SENTINEL", names) if mode == "sentinel" else (b"CLUSTER", owns)
+    async with stub((word, answer + b"\r\n")) as mad, stub((word, tells(own_redis.port))) as sane:
+        for _ in range(3):  # they are asked in any order
+            url = f"redis://127.0.0.1:{mad},127.0.0.1:{sane}"
+            await (await Dialer(RedisSettings(url=url, mode=mode)).dial()).disconnect()
+        with pytest.raises(BackendUnavailable, match=f"127.0.0.1:{mad}"):
+            await Dialer(RedisSettings(url=f"redis://127.0.0.1:{mad}", mode=mode)).dial()
+
+
+@pytest.mark.parametrize("role", [b":5", b"*0", b"$-1", b"$10\r\nrole:slave"])
+async def test_a_primary_that_does_not_tell_its_role_is_none(role: bytes) -> None:
+    async with stub((b"INFO", role + b"\r\n")) as odd, stub((b"SENTINEL", names(odd))) as sentinel:
+        with pytest.raises(BackendUnavailable, match="is not the primary yet"):
+            await Dialer(RedisSettings(url=f"redis://127.0.0.1:{sentinel}", mode="sentinel")).dial()
+
+
+async def test_a_node_of_a_cluster_that_is_used_as_if_alone_and_has_not_our_keys_is_refused() -> None:
+    async with stub((b"EVALSHA", b"-MOVED 2323 127.0.0.1:1\r\n")) as port:
+        with pytest.raises(ConfigurationError, match="PAIGEANT_REDIS_MODE=cluster"):
+            await RedisTransport(RedisSettings(url=f"redis://127.0.0.1:{port}")).connect()
 
 
 async def test_a_wrong_password_is_told_in_a_cluster_too() -> None:

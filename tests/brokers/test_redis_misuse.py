@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+import paigeant_redis
 from paigeant import ActivitySpec, WorkflowDispatcher
 from paigeant.errors import BackendCorrupt, BackendUnavailable, ConfigurationError
 from paigeant.model.finding import Finding, Severity
@@ -110,6 +112,12 @@ def test_malformed_urls(url: str, reason: str) -> None:
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize("mode", ["standalone", "sentinel", "cluster"])
+async def test_another_server_behind_the_port_is_told(nats_server: Any, mode: Any) -> None:
+    url = f"redis://{nats_server.host}:{nats_server.port}"
+    assert "does not speak as Redis does" in await refusal(settings(url, mode=mode), BackendUnavailable)
+
+
 async def test_a_refused_login_tells_of_the_encoding(redis_server: RedisServer) -> None:
     url = f"redis://nobody:wrong@{redis_server.host}:{redis_server.port}"
     assert "percent-encoded" in await refusal(settings(url))
@@ -121,6 +129,17 @@ async def test_a_sentinel_is_no_server_and_a_server_no_sentinel(own_redis: Redis
         for db in ("", "/1"):
             url = f"redis://{sentinel.host}:{sentinel.port}{db}"
             assert "PAIGEANT_REDIS_MODE=sentinel" in await refusal(settings(url))
+
+
+async def test_a_sentinel_that_asks_for_a_password_of_its_own(own_redis: RedisServer, tmp_path: Path) -> None:
+    with SentinelServer(tmp_path / "sentinel", config={"watch": own_redis.port}) as sentinel:
+        async with bare(sentinel) as client:
+            await client.execute_command("ACL", "SETUSER", "default", ">secret")
+        url = f"redis://{sentinel.host}:{sentinel.port}"
+        text = await refusal(settings(url, mode="sentinel"), BackendUnavailable)
+        assert "PAIGEANT_REDIS_SENTINEL_USERNAME and _PASSWORD" in text
+        connection = await Dialer(settings(url, mode="sentinel", sentinel_password="secret")).dial()
+        await connection.disconnect()
 
 
 async def test_what_several_sentinels_say_is_one_reason() -> None:
@@ -202,3 +221,36 @@ async def test_rights_that_cannot_be_checked_are_told_how(own_redis: RedisServer
         (finding,) = await diagnosed(transport, "rights")
     assert (finding.severity, finding.remedy) == (Severity.NOTE, "ACL SETUSER <name> +acl|dryrun")
     assert ";" not in finding.message
+
+
+def commands() -> set[str]:
+    """What the scripts call, and what is sent beside them. Without ``TIME`` nobody connects."""
+    scripts = (Path(paigeant_redis.__file__).parent / "lua").glob("*.lua")
+    called = {name for script in scripts for name in re.findall(r"(?:call\(|bulk\(|= )'([A-Z]+)'", script.read_text())}
+    assert {"XADD", "UNLINK", "PUBLISH", "ZSCORE"} < called
+    return (called - {"TIME"}) | {"EVALSHA", "EVAL", "MGET", "BLPOP", "SUBSCRIBE", "UNSUBSCRIBE", "PING"}
+
+
+async def test_each_right_that_is_missing_is_named(own_redis: RedisServer) -> None:
+    rights = ("on", ">pw", "~{paigeant:*", "&{paigeant:*", "+@all")
+    url = f"redis://few:pw@{own_redis.host}:{own_redis.port}"
+    async with bare(own_redis) as client:
+        await client.execute_command("ACL", "SETUSER", "few", *rights)
+        async with RedisTransport(settings(url)) as transport:
+            for name in sorted(commands()):
+                await client.execute_command("ACL", "SETUSER", "few", f"-{name}")
+                (finding,) = await diagnosed(transport, "rights")
+                assert (finding.severity, finding.message) == (Severity.PROBLEM, f"user 'few' may not: {name}")
+                await client.execute_command("ACL", "SETUSER", "few", f"+{name}")
+            (finding,) = await diagnosed(transport, "rights")
+            assert finding.severity is Severity.OK
+
+
+async def test_a_user_without_dangerous_rights_follows_a_sentinel(own_redis: RedisServer, tmp_path: Path) -> None:
+    rights = ("on", ">pw", "resetchannels", "~{paigeant:*", "&{paigeant:*", "+@all", "-@admin", "-@dangerous", "+info")
+    async with bare(own_redis) as client:
+        await client.execute_command("ACL", "SETUSER", "few", *rights)
+    with SentinelServer(tmp_path / "sentinel", config={"watch": own_redis.port}) as sentinel:
+        url = f"redis://few:pw@{sentinel.host}:{sentinel.port}"
+        async with RedisTransport(settings(url, mode="sentinel")) as transport:
+            assert await transport.queues() == {}

@@ -20,7 +20,7 @@ from paigeant.errors import (
     LeaseLost,
     OutcomeUnknown,
 )
-from paigeant.model.message import Publication
+from paigeant.model.message import Message, Publication
 from paigeant.model.store import ABSENT, Write
 from paigeant_redis.settings import RedisSettings
 from paigeant_redis.transport import RedisTransport
@@ -106,6 +106,21 @@ async def test_a_black_hole_is_noticed_in_seconds_and_forgotten(own_redis: Redis
             found = {(await receiving).message.id}
             while "m-2" not in found:
                 found.add((await one(consumer)).message.id)
+
+
+async def test_an_answer_may_take_longer_than_the_time_out_while_it_is_coming(own_redis: RedisServer) -> None:
+    large = Publication("work", Message("large", bytes(4_000_000)))
+    with Proxy(own_redis.host, own_redis.port, delay=0.03) as proxy:  # 2 MB/s
+        slow = settings(f"redis://{proxy.host}:{proxy.port}", connect_timeout=PATIENCE)
+        async with (
+            RedisTransport(settings(own_redis.url)) as here,
+            RedisTransport(slow) as there,
+            there.consume(["work"], lease=30.0) as consumer,
+        ):
+            await here.publish(large)
+            delivery = await one(consumer)
+            assert (delivery.deliveries, delivery.message.body) == (1, large.message.body)
+            await delivery.settle()
 
 
 async def test_no_library_repeats_a_write(own_redis: RedisServer) -> None:
@@ -219,6 +234,31 @@ async def test_wrong_addresses_and_logins_are_named(tmp_path: Path) -> None:
             assert "secret" not in str(refused.value) and refused.value.__cause__ is not None
         async with RedisTransport(settings(f"redis://:secret@127.0.0.1:{server.port}")) as transport:
             await transport.publish(publication(1))
+
+
+async def test_a_login_that_is_refused_for_a_while_ends_nobody(
+    own_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As while a password is being changed: who was let in once waits, and is told why."""
+    async with (
+        bare_client(own_redis) as client,
+        RedisTransport(settings(own_redis.url)) as transport,
+        transport.consume(["work"], lease=30.0) as consumer,
+    ):
+        await transport.publish(publication(1))
+        held = await one(consumer)
+        receiving = asyncio.ensure_future(one(consumer))
+        await client.config_set("requirepass", "other")
+        await client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        async with asyncio.timeout(PATIENCE):
+            while not any("nothing" in line and "PAIGEANT_REDIS_PASSWORD" in line for line in caplog.messages):
+                await asyncio.sleep(0.01)
+        with pytest.raises(BackendUnavailable, match="PAIGEANT_REDIS_PASSWORD") as refused:
+            await held.settle(publication(2))
+        assert isinstance(refused.value.__cause__, ConfigurationError)
+        await client.config_set("requirepass", "")
+        await repeat(lambda: held.settle(publication(2)))
+        assert (await receiving).message.id == "m-2"
 
 
 async def test_a_user_with_few_rights(own_redis: RedisServer) -> None:

@@ -103,6 +103,41 @@ async def test_a_watcher_hears_at_once_and_survives_its_connection(settings: Red
             assert entry is not None and entry.value == b"meanwhile"
 
 
+def _pauses(caplog: pytest.LogCaptureFixture) -> list[float]:
+    """Which pauses the watchers announced, attempt by attempt."""
+    return [record.args[0] for record in caplog.records if "not heard of" in record.msg]  # type: ignore[index, misc]
+
+
+async def test_a_watcher_that_was_served_comes_back_quickly_every_time(
+    settings: RedisSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = settings.target().hosts[0]
+    with Proxy(server.host, server.port) as proxy:
+        here = settings.model_copy(update={"url": f"redis://{proxy.host}:{proxy.port}"})
+        async with RedisStore(here) as store, aclosing(store.watch("a")) as changes, asyncio.timeout(10):
+            await anext(changes)
+            for number in range(1, 7):
+                await _standing(store, "a")
+                proxy.drop()
+                while len(_pauses(caplog)) < number:
+                    await asyncio.sleep(0.001)
+    assert max(_pauses(caplog)) <= 0.05
+
+
+async def test_a_watcher_that_is_let_in_and_refused_asks_less_and_less(
+    own_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = bare.Redis(port=own_redis.port)
+    await client.execute_command("ACL", "SETUSER", "few", "on", ">pw", "~*", "+@all", "resetchannels")
+    few = RedisSettings(url=f"redis://few:pw@127.0.0.1:{own_redis.port}")
+    async with RedisStore(few) as store, aclosing(store.watch("a")) as changes, asyncio.timeout(10):
+        await anext(changes)
+        while max(_pauses(caplog), default=0.0) < 0.4:
+            await asyncio.sleep(0.01)
+    assert len(_pauses(caplog)) <= 5
+    await client.aclose()
+
+
 async def test_many_watchers_share_one_connection(own_redis: RedisServer) -> None:
     client = bare.Redis(port=own_redis.port)
     async with RedisStore(RedisSettings(url=own_redis.url)) as store:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Literal, Protocol, TypeAlias, cast
 
 import hiredis
+from redis._parsers import _AsyncHiredisParser
 from redis.asyncio.connection import AbstractConnection
 
 Reply: TypeAlias = Any
 """An answer as redis-py gives it: ``bytes``, ``int``, ``None`` or a list of such."""
 Argument: TypeAlias = bytes | str | int | float
 """A part of a command."""
+
+
+class Parser(_AsyncHiredisParser):
+    """Remembers when bytes last arrived: an answer may take its time on a slow network."""
+
+    heard = 0.0
+
+    async def read_from_socket(self) -> Literal[True]:
+        """Read what has arrived, or wait for it."""
+        done: Literal[True] = await cast("Any", super()).read_from_socket()
+        self.heard = asyncio.get_running_loop().time()
+        return done
 
 
 class Connection(Protocol):
@@ -39,6 +53,12 @@ pack = cast("Callable[[tuple[Argument, ...]], bytes]", getattr(hiredis, "pack_co
 def typed(connection: AbstractConnection) -> Connection:
     """A connection of redis-py, whose annotations are incomplete, as what it is."""
     return cast("Connection", connection)
+
+
+def heard(connection: Connection) -> float:
+    """When bytes last arrived, on the clock of the event loop."""
+    parser: Parser = cast("Any", connection)._parser
+    return parser.heard
 
 
 def cut(connection: Connection) -> None:

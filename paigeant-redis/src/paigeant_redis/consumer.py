@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import secrets
 from collections.abc import Sequence
 from typing import Final
 
-from paigeant.abc import Consumer, Delivery, see_through
-from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, ConfigurationError, OutcomeUnknown
+from paigeant.abc import Consumer, Delivery, check_limit, see_through
+from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, OutcomeUnknown
 from paigeant.model.message import Message, Publication
 from paigeant.model.store import Write
 
 from .client import Argument, Reply
 from .layout import Lease, read_message, release_operation, undo_operation
+from .pauses import pauses
 from .server import Server
 from .wire import Wire
 
@@ -24,8 +24,6 @@ LOOK: Final = 1.0
 """Seconds after which a consumer looks by itself, should no bell have rung."""
 _MOST: Final = 32
 """Most messages of one claim: while one portion is being worked on, the next is claimed and the last is settled."""
-_PAUSES: Final = 0.05, 2.0
-"""Seconds between attempts while the server is away: the first and the longest."""
 
 
 class RedisDelivery(Delivery):
@@ -42,7 +40,7 @@ class RedisDelivery(Delivery):
     async def settle(self, *publications: Publication, writes: Sequence[Write] = ()) -> None:
         """See ``Delivery.settle``."""
         self._server.check()
-        await self._server.change(publications, writes, self._lease)
+        await self._server.change(publications, writes, self._lease, len(self.message.body))
 
     async def release(self, delay: float = 0.0) -> None:
         """See ``Delivery.release``."""
@@ -73,21 +71,20 @@ class RedisConsumer(Consumer):
 
     async def receive(self, limit: int) -> list[Delivery]:
         """See ``Consumer.receive``; waits through an outage."""
-        if limit < 1:
-            raise ConfigurationError(f"receive needs a limit of at least 1, not {limit!r}")
-        wait, (pause, longest) = 0.0, _PAUSES
+        check_limit(limit)
+        wait, outage = 0.0, pauses()
         while True:
             self._check()
             try:
                 soon, *found = await self._claim(min(limit, _MOST), wait)
                 if found:
                     return self._deliveries(found)
-                wait, pause = LOOK if soon < 0 else max(0.001, min(LOOK, soon / 1000)), _PAUSES[0]
+                wait, outage = LOOK if soon < 0 else max(0.001, min(LOOK, soon / 1000)), pauses()
             except (BackendUnavailable, OutcomeUnknown) as exc:
                 self._check()
+                wait, pause = 0.0, next(outage)
                 _log.warning("nothing can be received; trying again in %.2g s: %s", pause, exc)
-                await self._rest(pause * (0.5 + random.random() / 2))
-                wait, pause = 0.0, min(pause * 2, longest)
+                await self._rest(pause)
 
     async def close(self) -> None:
         """Stop receiving. What was not settled keeps its lease."""

@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from paigeant.errors import ConfigurationError, PaigeantError
+from paigeant.errors import PaigeantError
 from paigeant.model.finding import Finding, Severity
 
 from .client import Reply
 from .facts import read_info
+from .rights import rights
 from .server import Server
 
 _SKEW: Final = 1.0
@@ -27,24 +28,6 @@ _TYPES: Final = {
     "revision": "string",
 }
 _TYPES_OF_A_QUEUE: Final = {"q": "stream", "l": "zset", "d": "zset", "b": "list", "c": "zset"}
-_NEEDED: Final = (
-    "EVALSHA x 1 {p}",
-    "EVAL x 1 {p}",
-    "XADD {p}:q:x * m x",
-    "XREADGROUP GROUP w w COUNT 1 NOACK STREAMS {p}:q:x >",
-    "XGROUP CREATE {p}:q:x w 0 MKSTREAM",
-    "XINFO GROUPS {p}:q:x",
-    "XDEL {p}:q:x 0-1",
-    "ZADD {p}:due 0 x",
-    "ZMSCORE {p}:due x",
-    "SET {p}:e:x x",
-    "MGET {p}:e:x",
-    "HSET {p}:queues x x",
-    "BLPOP {p}:b:x 0",
-    "PUBLISH {p}:w:x x",
-    "SUBSCRIBE {p}:w:x",
-    "TIME",
-)
 
 
 async def diagnose(server: Server) -> list[Finding]:
@@ -57,7 +40,7 @@ async def diagnose(server: Server) -> list[Finding]:
         ]
     findings = [_version(server), _mode(server, info), *_durability(info)]
     findings += [_fsync(info, await _config(server, "appendfsync")), _eviction(info), _memory(info)]
-    findings += [_replication(info), await _clock(server), await _rights(server), *await _foreign_keys(server)]
+    findings += [_replication(info), await _clock(server), await rights(server), *await _foreign_keys(server)]
     return [finding for finding in findings if finding is not None]
 
 
@@ -164,31 +147,6 @@ async def _clock(server: Server) -> Finding:
         "timers follow the server's, signatures this machine's",
         "run NTP on both",
     )
-
-
-async def _rights(server: Server) -> Finding:
-    try:
-        user: bytes = await server.call("ACL", "WHOAMI")
-        name = user.decode("utf-8", "replace")
-        verdicts = [await _may(server, name, command) for command in _NEEDED]
-    except ConfigurationError:
-        return Finding(Severity.NOTE, "rights", "this user may not check them", "ACL SETUSER <name> +acl|dryrun")
-    except PaigeantError as exc:
-        return Finding(Severity.NOTE, "rights", f"could not be checked ({exc})")
-    missing = [command.split()[0] for command, verdict in zip(_NEEDED, verdicts, strict=True) if not verdict]
-    if not missing:
-        return Finding(Severity.OK, "rights", f"user {name!r} may do what is needed")
-    return Finding(
-        Severity.PROBLEM,
-        "rights",
-        f"user {name!r} may not: {', '.join(missing)}",
-        f"ACL SETUSER {name} resetchannels ~{{paigeant:* &{{paigeant:* +@all -@admin -@dangerous +info",
-    )
-
-
-async def _may(server: Server, user: str, command: str) -> bool:
-    verdict: bytes = await server.call("ACL", "DRYRUN", user, *command.format(p=server.prefix).split())
-    return verdict == b"OK"
 
 
 async def _foreign_keys(server: Server) -> list[Finding]:

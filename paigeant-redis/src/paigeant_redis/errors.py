@@ -31,6 +31,7 @@ _UNAVAILABLE: Final = {
     "NOREPLICAS": "lacks replicas (min-replicas-to-write) and refuses writes; see its replicas",
     "NOMASTERLINK": "is a replica without its primary; looking for the primary",
     "UNBLOCKED": "is a replica now; looking for the primary",
+    "KILLED": "ended a script of ours for somebody's `SCRIPT KILL`, before it had changed anything",
 }
 _WRONG: Final = {
     "NOAUTH": "asks for a password; set PAIGEANT_REDIS_PASSWORD",
@@ -68,12 +69,12 @@ _ELSEWHERE: Final = {"READONLY", "MOVED", "MASTERDOWN", "CLUSTERDOWN", "NOMASTER
 _PHRASES: Final = {
     re.compile("ACL failure"): "NOPERM",
     re.compile("DB index is out of range"): "DB",
-    re.compile("unknown command [`'\"]?(?:EVALSHA|EVAL|SELECT)\\b"): "SENTINEL",
+    re.compile("killed by user"): "KILLED",
+    re.compile("unknown command [`'\"]?(?:EVALSHA|EVAL|SELECT|TIME)\\b"): "SENTINEL",
 }
 """Refusals without a code."""
 _CODE = re.compile(r"-?\b([A-Z]{3,})\b")
 _HUNG_UP = re.compile(r"reset|closed|lost|broken pipe", re.IGNORECASE)
-_TLS = re.compile(r"SSL|TLS|certificate", re.IGNORECASE)
 
 
 def code_of(exc: BaseException) -> str:
@@ -113,6 +114,16 @@ def unknown_command(exc: BaseException) -> bool:
     return isinstance(exc, client.ResponseError) and "unknown command" in str(exc)
 
 
+def no_cluster(exc: BaseException) -> bool:
+    """Whether the server is not part of a cluster; one that is may be busy, or loading its data."""
+    return unknown_command(exc) or (isinstance(exc, client.ResponseError) and "cluster support disabled" in str(exc))
+
+
+def for_good(exc: BaseException) -> bool:
+    """Whether the server refused us, and every other would: a wrong login, for example."""
+    return code_of(exc) in _WRONG
+
+
 def elsewhere(code: str) -> bool:
     """Whether this server is not, or not yet, the one to ask."""
     return code in _ELSEWHERE
@@ -128,17 +139,30 @@ def translate(exc: BaseException, where: str, hint: str = "check that it runs an
         return exc
     if code := code_of(exc):
         return explain(code, str(exc), where)
-    if _TLS.search(str(exc)) or isinstance(exc, ssl.SSLError):
+    if _of_tls(exc):
         return ConfigurationError(
             f"Redis at {where}: TLS failed ({exc}); rediss:// is TLS and redis:// is not, and PAIGEANT_REDIS_TLS_CA "
             "names the certificates to trust"
         )
+    if isinstance(exc, client.InvalidResponse):
+        return BackendUnavailable(
+            f"Redis at {where}: {plain(exc)}; check host and port of PAIGEANT_REDIS_URL: 4222 is NATS, 5672 RabbitMQ"
+        )
     if isinstance(exc, (client.ConnectionError, client.TimeoutError, OSError, TimeoutError)):
-        return BackendUnavailable(f"Redis at {where} is not reached ({_text(exc)}); {hint}")
-    return BackendError(f"Redis at {where}: {_text(exc)}")
+        return BackendUnavailable(f"Redis at {where} is not reached ({plain(exc)}); {hint}")
+    return BackendError(f"Redis at {where}: {plain(exc)}")
 
 
-def _text(exc: BaseException) -> str:
+def _of_tls(exc: BaseException) -> bool:
+    """The library tells it as a lost connection; its text proves nothing, for it holds the name of the host."""
+    connecting = isinstance(exc, (client.ConnectionError, OSError))
+    return connecting and any(isinstance(one, ssl.SSLError) for one in (exc, exc.__context__))
+
+
+def plain(exc: BaseException) -> str:
+    """What went wrong, in a few words."""
+    if isinstance(exc, client.InvalidResponse):
+        return f"what answers there does not speak as Redis does ({exc})"
     return str(exc) or type(exc).__name__
 
 
@@ -163,7 +187,7 @@ def lost(exc: BaseException, where: str, *, changes: bool) -> BackendError:
     """
     if changes:
         return OutcomeUnknown(
-            f"Redis at {where} did not answer ({_text(exc)}): it may have happened; repeat it with "
+            f"Redis at {where} did not answer ({plain(exc)}): it may have happened; repeat it with "
             "the same ids, or read again"
         )
-    return BackendUnavailable(f"Redis at {where} did not answer ({_text(exc)})")
+    return BackendUnavailable(f"Redis at {where} did not answer ({plain(exc)})")

@@ -82,7 +82,10 @@ def undo_operation(queue: bytes, member: bytes) -> Operation:
 
 
 def milliseconds(value: float, what: str) -> str:
-    """``value`` seconds as the scripts take it; negative is zero."""
+    """``value`` seconds as the scripts take it; negative is zero.
+
+    :raises ConfigurationError: it is not a number.
+    """
     if math.isnan(value):
         raise ConfigurationError(f"{what} is not a number")
     return "0" if value <= 0 else repr(min(value * 1000, _FOREVER))
@@ -158,7 +161,7 @@ def _check_bytes(data: object, limit: int, what: str, name: str) -> None:
         raise ConfigurationError(f"{what} {name!r} is {type(data).__name__}, not bytes")
     if len(data) > limit:
         raise MessageTooLarge(
-            f"{what} {name!r} has {len(data)} bytes, more than the {limit} of PAIGEANT_REDIS_MAX_MESSAGE"
+            f"{what} {name!r} has {len(data)} bytes, more than {limit}; raise PAIGEANT_REDIS_MAX_MESSAGE"
         )
 
 

@@ -49,8 +49,17 @@ class Link:
                 raise
             self._server = server
 
+    def check_leaving(self) -> None:
+        """Refuse to close what lives in another event loop: that would wait for ever.
+
+        :raises ConfigurationError: it was connected in another event loop, which is not closed.
+        """
+        if self._server is not None and not self._server.ended:
+            self._server.check()
+
     async def disconnect(self) -> None:
         """Close it if there is one."""
+        self.check_leaving()
         async with self._lock:
             server, self._server = self._server, None
             if server is not None:

@@ -70,6 +70,8 @@ class Server:
         try:
             await self.run(self.scripts.queues, "leave", "", changes=False)
         except BackendUnavailable as exc:
+            if self.settings.mode != "cluster" and isinstance(exc.__cause__, client.MovedError):
+                raise explain("CROSSSLOT", str(exc.__cause__), self.where) from exc  # nobody looks for another node
             _log.warning("%s", exc)  # it came and went, or is short of memory: no reason not to start
 
     @property
@@ -77,9 +79,14 @@ class Server:
         """Whether changes are told in one shard instead of to the whole cluster."""
         return self.settings.mode == "cluster" and self.facts.version >= (7, 0)
 
+    @property
+    def ended(self) -> bool:
+        """Closed, or its event loop is: with that all has ended, and nothing can be awaited."""
+        return self._closed or self._loop.is_closed()
+
     async def close(self) -> None:
         """Finish what was submitted, and hang up."""
-        if self._closed:
+        if self.ended:
             return
         self._closed = True
         try:
@@ -98,7 +105,10 @@ class Server:
         if self._closed:
             raise BackendClosed(f"the connection to Redis at {self.where} was closed")
         if asyncio.get_running_loop() is not self._loop:
-            raise ConfigurationError("this Redis instance belongs to another event loop; connect a clone() in this one")
+            raise ConfigurationError(
+                "this Redis instance belongs to another event loop: use and disconnect it there, or connect a clone() "
+                "in this one"
+            )
 
     async def run(self, script: Script, *arguments: Argument, changes: bool = True) -> Reply:
         """Run a script."""
@@ -112,10 +122,13 @@ class Server:
             raise translate(exc, self.where) from exc
 
     async def change(
-        self, publications: Sequence[Publication], writes: Sequence[Write], lease: Lease | None = None
+        self, publications: Sequence[Publication], writes: Sequence[Write], lease: Lease | None = None, size: int = 0
     ) -> list[int]:
-        """Publish, write and settle as one act; give the revisions of the writes."""
-        operation = publish_operation(publications, writes, self.settings.max_message, lease)
+        """Publish, write and settle as one act; give the revisions of the writes.
+
+        :param size: of the body that is settled: what the server keeps fits it, although the limit here be lower.
+        """
+        operation = publish_operation(publications, writes, max(self.settings.max_message, size), lease)
         answer = await self.perform(operation, writes[0].expected if len(writes) == 1 else None, writes)
         return [int(revision) for revision in answer]
 

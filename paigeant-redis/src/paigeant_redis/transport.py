@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Collection, Sequence
-from math import inf
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from paigeant.abc import Consumer, Scope, Transport
+from paigeant.abc import Consumer, Scope, Transport, check_consume
 from paigeant.errors import ConfigurationError
 from paigeant.model.capabilities import Capabilities
 from paigeant.model.finding import Finding
@@ -54,7 +53,11 @@ class RedisTransport(Transport):
         await self._link.connect()
 
     async def disconnect(self) -> None:
-        """See ``Transport.disconnect``; what consumers still hold keeps its lease."""
+        """See ``Transport.disconnect``; what consumers still hold keeps its lease.
+
+        :raises ConfigurationError: it was connected in another event loop, which is not closed.
+        """
+        self._link.check_leaving()
         for consumer in tuple(self._consumers):
             await consumer.close()
         await self._link.disconnect()
@@ -75,11 +78,7 @@ class RedisTransport(Transport):
     ) -> AsyncGenerator[Consumer]:
         """See ``Transport.consume``; what is not settled keeps its lease."""
         server = self._link.server()
-        names = list(dict.fromkeys(queues))
-        if not names or not 0 < lease < inf:
-            raise ConfigurationError(f"consume needs a queue and a lease over 0 s, not {names!r} and {lease!r}")
-        if expires is not None and not 0 < expires < inf:
-            raise ConfigurationError(f"expires must be a positive number of seconds, not {expires!r}")
+        names = check_consume(queues, lease, expires)
         await _declare(server, names, lease, expires)
         consumer = RedisConsumer(server, names, lease, expires)
         self._consumers.add(consumer)

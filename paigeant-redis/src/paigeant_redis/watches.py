@@ -13,6 +13,7 @@ from redis import exceptions as client
 from paigeant.errors import PaigeantError
 
 from .client import Connection, Reply
+from .pauses import pauses
 
 if TYPE_CHECKING:
     from .server import Server
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("paigeant.redis")
 _PING: Final = 5.0
 """Seconds between signs of life asked of the server."""
-_PAUSES: Final = 0.05, 2.0
-"""Seconds between attempts to connect: the first and the longest."""
 
 
 class Watch:
@@ -59,6 +58,7 @@ class Watches:
         self._standing: set[str] = set()
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._outage = pauses()
 
     @contextlib.contextmanager
     def watching(self, key: str) -> Generator[Watch]:
@@ -92,7 +92,6 @@ class Watches:
             watch.tell(data)
 
     async def _run(self) -> None:
-        pause, longest = _PAUSES
         while True:
             try:
                 connection = await self._server.dialer.dial()
@@ -102,9 +101,9 @@ class Watches:
                     self._standing.clear()
                     await connection.disconnect(nowait=True)
             except (PaigeantError, client.RedisError, OSError) as exc:
-                _log.warning("changes of entries are not heard of; connecting again in %g s: %s", pause, exc)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, longest)
+                pause = next(self._outage)
+                _log.warning("changes of entries are not heard of; connecting again in %.2g s: %s", pause, exc)
+                await asyncio.sleep(pause)
 
     async def _serve(self, connection: Connection) -> None:
         asking = asyncio.create_task(self._subscribe(connection))
@@ -150,4 +149,5 @@ class Watches:
                 self._tell(key, told[2])
             elif kind in (b"subscribe", b"ssubscribe"):
                 self._standing.add(key)
+                self._outage = pauses()  # over; a mere login is no sign of that, subscribing may be what is refused
                 self._tell(key, b"")

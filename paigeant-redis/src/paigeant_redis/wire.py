@@ -10,7 +10,7 @@ from redis import exceptions as client
 
 from paigeant.errors import BackendClosed, BackendError
 
-from .client import Argument, Connection, Reply, cut, pack
+from .client import Argument, Connection, Reply, cut, heard, pack
 from .dial import Dialer
 from .errors import code_of, elsewhere, lost, refused
 
@@ -25,7 +25,7 @@ class Wire:
     """Connects when there is something to say, and again after a failure; never repeats a command.
 
     :param dialer: makes the connections.
-    :param timeout: seconds to wait for an answer; then the connection is given up.
+    :param timeout: seconds to wait for an answer, or for more of one; then the connection is given up.
     """
 
     def __init__(self, dialer: Dialer, timeout: float) -> None:
@@ -159,11 +159,12 @@ class Wire:
             self._hang_up(client.ConnectionError("the server is not the primary"))
 
     def _watch(self) -> None:
-        """Give up on a server that does not answer."""
+        """Give up on a server of which nothing is heard, although it is late."""
         self._timer = None
-        if not self._waiting:
+        if not self._waiting or self._connection is None:
             return
-        if (deadline := min(waiting.deadline for waiting in self._waiting)) > self._loop.time():
+        deadline = min(waiting.deadline for waiting in self._waiting)
+        if (deadline := max(deadline, heard(self._connection) + self._timeout)) > self._loop.time():
             self._timer = self._loop.call_at(deadline, self._watch)
         else:
             self._hang_up(client.TimeoutError(f"no answer within {self._timeout:g} s"))

@@ -1,19 +1,23 @@
 -- Leases up to <limit> messages: first those whose lease ended or that were given back, then new ones.
+-- It ends with the message that fills it: on a slow network, too, one answer must arrive before its leases end.
 -- ARGV: owner, limit, lease ms (should the queue be new), kind (likewise), queues, the first one first.
 -- Answers: ms until something may become ready (-1: unknown), then per message: queue, lease, message.
 local owner, left, declared, kind = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local out = {-1}
+local room = 1048576 -- bytes
 go_on_when_full()
 
 local function hand_out(queue, lease, message)
   out[#out + 1] = queue
   out[#out + 1] = lease
   out[#out + 1] = message
-  left = left - 1
+  room = room - #message
+  left = room > 0 and left - 1 or 0
 end
 
 local function take_back(queue, leases, ends)
   for _, old in ipairs(call('ZRANGEBYSCORE', leases, '-inf', number(now), 'LIMIT', 0, left)) do
+    if left == 0 then break end
     local entry, deliveries = string.match(old, '^(%S+) (%d+)')
     local found = entry and redis.pcall('XRANGE', P .. ':q:' .. queue, entry, entry) or {}
     call('ZREM', leases, old)
@@ -38,11 +42,12 @@ end
 
 local function take_new(queue, leases, ends)
   local fresh = {}
-  for _, item in ipairs(read_new(queue)) do
-    local lease = item[1] .. ' 1 ' .. owner
-    fresh[#fresh + 1] = ends
+  for i, item in ipairs(read_new(queue)) do
+    local fits = left > 0
+    local lease = item[1] .. (fits and ' 1 ' .. owner or ' 0') -- the group will not give it again: we give it back
+    fresh[#fresh + 1] = fits and ends or i -- long past, and in their order
     fresh[#fresh + 1] = lease
-    hand_out(queue, lease, message_of(item[1], item[2]))
+    if fits then hand_out(queue, lease, message_of(item[1], item[2])) end
   end
   for i = 1, #fresh, 2000 do call('ZADD', leases, unpack(fresh, i, math.min(i + 1999, #fresh))) end
 end
