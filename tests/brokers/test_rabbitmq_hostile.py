@@ -110,12 +110,28 @@ async def test_headers_that_could_not_be_passed_on_are_refused(rabbit_server: An
         assert len((await transport.peek("dead"))[0].headers["error"]) == 1000
 
 
+async def test_what_was_received_is_passed_on_although_the_limit_is_lower_here(rabbit_server: Any) -> None:
+    chosen, body = settings(rabbit_server.url), b"b" * 3000
+    smaller = chosen.model_copy(update={"max_message": 2048})
+    async with RabbitMQTransport(chosen) as large, RabbitMQTransport(smaller) as small:
+        await large.publish(Publication("work", Message("m", body)))
+        async with small.consume(["work"], lease=LEASE) as consumer:
+            await (await one(consumer)).release()
+            delivery = await one(consumer)
+            with pytest.raises(MessageTooLarge, match="over 2048 bytes"):
+                await delivery.settle(Publication("next", Message("more", body + b"b")))
+            with pytest.raises(MessageTooLarge, match="over 2048 bytes"):
+                await small.publish(Publication("work", Message("m", body)))
+            await delivery.settle(Publication("work.dead", Message("m", body, {"error": "e"})))
+        assert await large.peek("work.dead") == [Message("m", body, {"error": "e"})]
+
+
 @pytest.mark.parametrize("kind", ["exchange", "queue"])
 async def test_a_delay_whose_bucket_was_deleted_is_made_again(rabbit_server: Any, kind: str) -> None:
     chosen = settings(rabbit_server.url)
     async with RabbitMQTransport(chosen) as transport, bare_channel(rabbit_server.url) as channel:
         await transport.publish(publication("1", delay=0.1))
-        await getattr(channel, f"{kind}_delete")(f"paigeant.{chosen.namespace}:delay-quorum.100")
+        await getattr(channel, f"{kind}_delete")(f"paigeant.{chosen.namespace}:wait-quorum.100")
         await patiently(lambda: transport.publish(publication("2", delay=0.1)))
         async with transport.consume(["work"], lease=LEASE) as consumer:
             seen: set[str] = set()
@@ -137,7 +153,7 @@ async def test_a_foreign_due_time_beyond_all_bounds_is_none(rabbit_server: Any) 
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.5):
                     await consumer.receive(1)
-            waits = await channel.get_queue(f"paigeant.{chosen.namespace}:delay-quorum.86400000")
+            waits = await channel.get_queue(f"paigeant.{chosen.namespace}:wait-quorum.86400000")
             assert (await waits.get()).message_id == "never"
         with pytest.raises(ConfigurationError, match="delay"):
             await transport.publish(publication("1", delay=4e9))
@@ -149,7 +165,7 @@ async def test_a_delay_is_never_rounded_down(rabbit_server: Any, monkeypatch: py
     chosen = settings(rabbit_server.url)
     async with RabbitMQTransport(chosen) as transport, bare_channel(rabbit_server.url) as channel:
         await transport.publish(publication("1", delay=60))
-        queue = await channel.get_queue(f"paigeant.{chosen.namespace}:delay-quorum.60000")
+        queue = await channel.get_queue(f"paigeant.{chosen.namespace}:wait-quorum.60000")
         message = await queue.get()
         assert message.type == f"due={int(now) * 1000 + 60_001};received=0"
 

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokers.rabbit import LEASE, is_empty, one, publication, received, settings
+from brokers.rabbit import LEASE, is_empty, one, publication, received, settings, until
 from paigeant.abc import Delivery
-from paigeant.errors import BackendClosed, OutcomeUnknown
+from paigeant.errors import BackendClosed, ConfigurationError, OutcomeUnknown
 from paigeant_rabbitmq import frames, lane
 from paigeant_rabbitmq.acks import Acks
+from paigeant_rabbitmq.link import Link
+from paigeant_rabbitmq.settings import Place
 from paigeant_rabbitmq.transport import RabbitMQTransport
 from paigeant_rabbitmq.wire import Wire
 
@@ -224,19 +226,29 @@ async def test_calls_that_are_cancelled_cost_no_connection(rabbit_server: Any) -
                 await task
 
 
-async def test_a_disconnect_during_connect_leaves_nothing_open(rabbit_server: Any) -> None:
+async def test_a_disconnect_during_the_first_question_leaves_nothing_open(rabbit_server: Any) -> None:
+    """It opens the connection that receives."""
     before = set(asyncio.all_tasks())
-    transport = RabbitMQTransport(settings(rabbit_server.url))
-    connecting = [asyncio.create_task(transport.connect()) for _ in range(2)]
-    await asyncio.sleep(0)
-    await transport.disconnect()
-    found = await asyncio.gather(*connecting, return_exceptions=True)
-    assert [type(one) for one in found] == [BackendClosed, BackendClosed]
-    with pytest.raises(BackendClosed):
-        await transport.queues("work")
+    for turns in range(1, 6):
+        transport = RabbitMQTransport(settings(rabbit_server.url))
+        await transport.connect()
+        asking = asyncio.create_task(transport.queues("work"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await transport.disconnect()
+        with pytest.raises(BackendClosed):
+            await asking
     assert not {task for task in asyncio.all_tasks() - before if not task.done()}
-    async with transport:
-        await transport.publish(publication("1"))
+
+
+async def test_a_connection_that_is_closed_as_soon_as_it_is_open_is_closed(rabbit_server: Any) -> None:
+    before, chosen = set(asyncio.all_tasks()), settings(rabbit_server.url)
+    link = Link(Place.of(chosen), chosen, "short")
+    await link.open()
+    await link.close()
+    await until(lambda: asyncio.sleep(0, asyncio.all_tasks() <= before))
+    with pytest.raises(BackendClosed):
+        await link.line(None)
 
 
 async def test_a_consumer_whose_task_fails_says_so(rabbit_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,3 +265,25 @@ async def test_a_consumer_whose_task_fails_says_so(rabbit_server: Any, monkeypat
             with pytest.raises(BackendClosed, match="a mistake") as caught:
                 await received(consumer)
             assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_another_event_loop_is_refused(rabbit_server: Any) -> None:
+    transport = RabbitMQTransport(settings(rabbit_server.url))
+
+    async def elsewhere() -> None:
+        for act in (
+            lambda: transport.publish(publication("1")),
+            lambda: transport.queues("work"),
+            transport.connect,
+            transport.disconnect,
+        ):
+            with pytest.raises(ConfigurationError, match="another event loop"):
+                await asyncio.wait_for(act(), 5)
+        async with transport.clone() as clone:
+            await clone.publish(publication("1"))
+
+    with asyncio.Runner() as first:
+        first.run(transport.connect())
+        asyncio.run(elsewhere())
+        first.run(transport.publish(publication("2")))
+        first.run(transport.disconnect())

@@ -12,9 +12,13 @@ from pathlib import Path
 import pytest
 
 from brokers.rabbit import LEASE, PATIENCE, is_empty, one, patiently, publication, received, settings, until
-from paigeant.errors import BackendUnavailable, ConfigurationError, LeaseLost, OutcomeUnknown
+from paigeant.errors import BackendUnavailable, ConfigurationError, LeaseLost, MessageTooLarge, OutcomeUnknown
 from paigeant.model.finding import Severity
+from paigeant.model.message import Message, Publication
+from paigeant_rabbitmq.inspection import purge
+from paigeant_rabbitmq.link import Link
 from paigeant_rabbitmq.pulse import PULSE
+from paigeant_rabbitmq.settings import Place
 from paigeant_rabbitmq.transport import RabbitMQTransport
 from rig import versions
 from rig.certificates import Certificates
@@ -123,6 +127,17 @@ async def test_a_frozen_broker_is_told_promptly_and_the_message_comes_once_per_p
         assert len(found) == 3
 
 
+async def test_a_purge_without_an_answer_may_have_been_done(server: RabbitServer) -> None:
+    chosen = settings(server.url)
+    async with Link(Place.of(chosen), chosen, "asking").another() as line:
+        server.pause()
+        try:
+            with pytest.raises(OutcomeUnknown, match=r"purging.*PAIGEANT_RABBITMQ_TIMEOUT"):
+                await purge(line, "work", 0.5)
+        finally:
+            server.resume()
+
+
 async def test_a_network_that_swallows_everything(server: RabbitServer, proxy: Proxy) -> None:
     """No reset, no bytes: heartbeats tell. The broker gives the delivery to another meanwhile."""
     chosen = settings(through(proxy), heartbeat=1, timeout=1)
@@ -185,8 +200,9 @@ async def test_a_memory_alarm_holds_publishing_and_nothing_else(server: RabbitSe
             try:
                 with pytest.raises(OutcomeUnknown, match="low on memory; free memory"):  # was on its way
                     await transport.publish(publication("late", "next"))
-                with pytest.raises(BackendUnavailable, match="memory"):
-                    await transport.publish(publication("not sent", "next"))
+                for queue in ("next", "not made yet"):
+                    with pytest.raises(BackendUnavailable, match="memory"):
+                        await transport.publish(publication("not sent", queue))
                 found = {finding.subject: finding for finding in await transport.diagnose()}
                 assert found["alarms"].severity is Severity.PROBLEM
                 await held[0].settle()
@@ -199,6 +215,27 @@ async def test_a_memory_alarm_holds_publishing_and_nothing_else(server: RabbitSe
             await held[2].settle()
         ids = [message.id for message in await transport.peek("next")]
         assert ids == ["late", "successor"]
+
+
+async def test_a_message_over_the_brokers_limit_fails_alone(server: RabbitServer) -> None:
+    limit = 200_000
+    small, large = (Message(str(size), bytes(size)) for size in (limit, limit + 1))
+    await asyncio.to_thread(server.control, "eval", f"application:set_env(rabbit, max_message_size, {limit}).")
+    try:
+        async with RabbitMQTransport(settings(server.url)) as transport:
+            await transport.publish(publication("0"))
+            *others, alone, together = await asyncio.gather(
+                *(transport.publish(Publication("work", small)) for _ in range(20)),
+                transport.publish(Publication("work", large)),
+                transport.publish(Publication("work", large), Publication("work", small)),
+                return_exceptions=True,
+            )
+            assert {type(other) for other in others} <= {OutcomeUnknown, type(None)}
+            assert OutcomeUnknown in map(type, others)
+            assert [type(alone), type(together)] == [MessageTooLarge, MessageTooLarge]
+            await transport.publish(Publication("work", small))
+    finally:
+        await asyncio.to_thread(server.control, "eval", "application:set_env(rabbit, max_message_size, 134217728).")
 
 
 async def test_the_doctor_tells_of_an_alarm_without_waiting_for_an_answer(server: RabbitServer) -> None:
@@ -238,16 +275,18 @@ async def test_the_pulse_ends_with_the_last_connection(server: RabbitServer) -> 
 async def test_rights_are_told_and_what_exists_can_be_used_without_them(server: RabbitServer) -> None:
     chosen = settings(server.url)
     async with RabbitMQTransport(chosen) as admin:
-        await admin.publish(publication("1"))
+        await admin.publish(publication("1"), publication("0", "other", delay=0.1))
     await asyncio.to_thread(server.control, "add_user", "poor", "hush")
     await asyncio.to_thread(server.control, "set_permissions", "poor", "^$", ".*", ".*")
     poor = chosen.model_copy(update={"url": f"amqp://poor:hush@{server.host}:{server.port}/"})
     async with RabbitMQTransport(poor) as transport:
         async with transport.consume(["work"], lease=LEASE) as consumer:
-            await (await one(consumer)).settle(publication("2"))
-        with pytest.raises(ConfigurationError, match="set_permissions") as caught:
-            await transport.publish(publication("1", "missing"))
-        assert "hush" not in str(caught.value)
+            await (await one(consumer)).settle(publication("2", delay=0.1))
+            assert (await one(consumer)).message.id == "2"
+        for missing in (publication("1", "missing"), publication("1", delay=1.0)):
+            with pytest.raises(ConfigurationError, match="set_permissions") as caught:
+                await transport.publish(missing)
+            assert "hush" not in str(caught.value)
         found = {finding.subject: finding for finding in await transport.diagnose()}
         assert found["right: configure"].severity is Severity.PROBLEM
         assert found["right: write"].severity is Severity.OK

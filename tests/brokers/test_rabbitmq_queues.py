@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import aio_pika
@@ -18,21 +20,31 @@ from paigeant.model.message import Message, Publication
 from paigeant_rabbitmq import buffer
 from paigeant_rabbitmq.transport import RabbitMQTransport
 
+from ..support import quickest
+
 
 async def test_delays_of_several_rounds_are_exact(rabbit_server: Any) -> None:
-    async with RabbitMQTransport(settings(rabbit_server.url)) as transport:
+    limit = 0.35  # 0.1 s and the slowness of the machine
+    assert await quickest(lambda: latest(rabbit_server.url), limit) < limit
+
+
+async def latest(url: str) -> float:
+    """How late the latest of some delayed messages comes."""
+    late: list[float] = []
+    async with RabbitMQTransport(settings(url)) as transport:
         async with transport.consume(["work"], lease=LEASE) as consumer:
             due: dict[str, float] = {}
             for delay in (0.05, 0.35, 0.75, 1.25):
                 due[f"{delay}"] = time.time() + delay
                 await transport.publish(publication(f"{delay}", delay=delay))
-            for _ in range(4):
+            for _ in due:
                 delivery = await one(consumer)
-                late = time.time() - due[delivery.message.id]
-                assert 0 <= late < 0.35, (delivery.message.id, late)  # 0.1 s and the slowness of the machine
+                late.append(time.time() - due[delivery.message.id])
                 assert delivery.deliveries == 1
                 await delivery.settle()
         assert await is_empty(transport)
+    assert min(late) >= 0, late
+    return max(late)
 
 
 async def test_what_no_slot_is_free_for_goes_to_others(rabbit_server: Any) -> None:
@@ -89,6 +101,36 @@ async def test_a_queue_deleted_under_a_publisher_is_made_again(rabbit_server: An
         await transport.publish(publication("2"), publication("2"), publication("3", "other"))
         assert [message.id for message in await transport.peek("work")] == ["2", "2"]
         assert [message.id for message in await transport.peek("other")] == ["3"]
+
+
+async def test_delayed_messages_whose_queue_is_gone_hold_up_no_others_and_come_once_it_is_back(
+    rabbit_server: Any,
+) -> None:
+    chosen, many = settings(rabbit_server.url), 40  # of 32, RabbitMQ waits for a queue that takes them
+    async with (
+        quick_repeats(rabbit_server),
+        RabbitMQTransport(chosen) as transport,
+        bare_channel(rabbit_server.url) as channel,
+    ):
+        await transport.publish(*(publication(str(number), "gone", delay=2.0) for number in range(many)))
+        await channel.queue_delete(f"paigeant.{chosen.namespace}.gone")
+        await transport.publish(publication("late", delay=2.0))
+        async with transport.consume(["work"], lease=LEASE) as consumer:
+            await (await one(consumer)).settle()
+        async with transport.consume(["gone"], lease=LEASE) as consumer:
+            for _ in range(many):
+                await (await one(consumer)).settle()
+
+
+@contextlib.asynccontextmanager
+async def quick_repeats(server: Any) -> AsyncGenerator[None]:
+    """RabbitMQ tries messages again that no queue took, after 2 s in place of 3 minutes."""
+    name = "dead_letter_worker_publisher_confirm_timeout"
+    await asyncio.to_thread(server.control, "eval", f"application:set_env(rabbit, {name}, 2000).")
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(server.control, "eval", f"application:set_env(rabbit, {name}, 180000).")
 
 
 async def test_a_queue_deleted_under_a_consumer_is_made_again(rabbit_server: Any) -> None:
@@ -267,8 +309,10 @@ async def test_diagnosis_of_a_good_broker(rabbit_server: Any) -> None:
     assert found["version"].severity is Severity.OK
     assert {name for name, finding in found.items() if finding.severity is Severity.PROBLEM} == set()
     assert {"right: configure", "right: write", "right: read", "queue type", "heartbeat", "alarms"} <= set(found)
-    assert found["consumer timeout"].severity in (Severity.NOTE, Severity.OK)
     assert "state store" not in found  # what there is of stores is not for the transport to say
+    timeout = found["consumer timeout"]
+    assert timeout.severity in (Severity.NOTE, Severity.OK)
+    assert timeout.remedy.startswith("without a state store: ") or timeout.severity is Severity.OK
     assert found["right: read"].severity is Severity.OK
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from traceback import format_exception
 
 import pytest
 from pydantic import SecretStr
@@ -51,12 +52,24 @@ def test_the_environment_fills_them(monkeypatch: pytest.MonkeyPatch) -> None:
         "amqp://u:hush@/",
         "amqp://u:hush@h/?heartbeat=5",
         "amqp://u:hush@h:99999/",
+        "amqp://u:hush/x@h/",
+        "amqp://u:1/hush@h/",
+        "amqp://u:hush\u2100@h/",
+        "amqp://[hush]@h/",
+        "hush://u@h/",
     ],
 )
 def test_a_wrong_url_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(ConfigurationError, match="PAIGEANT_RABBITMQ_URL") as caught:
         RabbitMQTransport(RabbitMQSettings(url=url))
-    assert "hush" not in str(caught.value)
+    assert "hush" not in "".join(format_exception(caught.value))
+
+
+@pytest.mark.parametrize("host", ["u:hush@h:5672", "h:hush", "[hush]", "h/hush"])
+def test_a_wrong_host_is_refused_without_showing_it(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="PAIGEANT_RABBITMQ_HOSTS") as caught:
+        RabbitMQTransport(RabbitMQSettings(hosts=("one", host)))
+    assert "hush" not in "".join(format_exception(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from aiormq.abc import AbstractChannel
+from aiormq.exceptions import ChannelClosed
 
 from . import errors
 from .line import Line
@@ -24,8 +25,12 @@ async def on_a_channel(
     *,
     confirms: bool = False,
     sink: Sink | None = None,
+    changes: bool = False,
 ) -> T:
-    """Run ``call`` on a channel of its own: what the broker refuses ends the channel, and nobody else's work."""
+    """Run ``call`` on a channel of its own: what the broker refuses ends the channel, and nobody else's work.
+
+    :param changes: it may have changed something although no answer comes.
+    """
 
     async def run() -> T:
         channel: AbstractChannel | None = None
@@ -40,4 +45,5 @@ async def on_a_channel(
     try:
         return await aside(run(), line.running)
     except errors.TRANSIENT as exc:
-        raise errors.calling(exc, str(line.address), what) from exc
+        refused = isinstance(exc, ChannelClosed)  # which is an answer
+        raise errors.calling(exc, str(line.address), what, sent=changes and not refused) from exc

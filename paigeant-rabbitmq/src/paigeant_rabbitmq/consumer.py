@@ -11,8 +11,8 @@ from typing import TypeVar
 from aiormq.abc import AbstractChannel
 from pamqp import commands
 
-from paigeant.abc import Consumer, Delivery
-from paigeant.errors import BackendClosed, ConfigurationError
+from paigeant.abc import Consumer, Delivery, check_limit
+from paigeant.errors import BackendClosed
 
 from . import delays, errors, frames
 from .acks import Acks
@@ -79,8 +79,7 @@ class RabbitMQConsumer(Consumer):
 
     async def receive(self, limit: int) -> list[Delivery]:
         """See ``Consumer.receive``."""
-        if limit < 1:
-            raise ConfigurationError(f"receive needs a limit of at least 1, not {limit!r}")
+        check_limit(limit)
         self._most = max(self._most, limit)
         while True:
             self._check()

@@ -91,7 +91,7 @@ class RabbitMQDelivery(Delivery):
         if not publications:
             self._state = _State.DONE
             return self._grip.acknowledge(self._tag)
-        group = Group(self._confirmed)
+        group = Group(self._confirmed, len(self.message.body))
         self._state = _State.SETTLING
         try:
             await self._outbound.publish_for(publications, group, received)

@@ -70,8 +70,8 @@ def _consumer_timeout(version: tuple[int, ...], settings: RabbitMQSettings) -> F
             "consumer timeout",
             "this version ignores that of a queue: without a state store, what is not settled after consumer_timeout "
             "of the broker (30 minutes by default) is given to another worker, too",
-            "use a state store, set consumer_timeout in rabbitmq.conf above the longest activity, or upgrade to 3.12 "
-            "or newer",
+            "without a state store: use one, set consumer_timeout in rabbitmq.conf above the longest activity, or "
+            "upgrade to 3.12 or newer; with one there is nothing to do",
         )
     return Finding(OK, "consumer timeout", f"queues are declared with {settings.consumer_timeout:g} s")
 

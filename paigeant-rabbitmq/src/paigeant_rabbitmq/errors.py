@@ -23,6 +23,7 @@ _SETTING = "PAIGEANT_RABBITMQ_URL"
 GRANT = r"rabbitmqctl set_permissions -p VHOST USER '^paigeant\.' '^(paigeant\.|amq\.default$)' '^paigeant\.'"
 """The rights that a user needs: to configure, to write and to read."""
 NOT_ALLOWED = 530
+_LIMIT = re.compile(r"message size \d+ is larger than .*max size (?P<limit>\d+)")
 _OTHER_ARGUMENTS = re.compile(r"inequivalent arg '(?P<arg>[^']*)' for queue '(?P<queue>[^']*)'.*", re.DOTALL)
 
 _FITTING = {
@@ -122,10 +123,26 @@ def calling(exc: BaseException, where: str, what: str, *, sent: bool = False) ->
     return kind(f"RabbitMQ at {where}, {what}: {text}")
 
 
+def publishing(exc: BaseException, where: str, size: int) -> PaigeantError:
+    """Why a message of ``size`` bytes, which was under way, is not confirmed.
+
+    One that is too large ends the channel for all: the others are stored already, or can be repeated.
+    """
+    found = _LIMIT.search(_text(exc)) if isinstance(exc, amqp.ChannelPreconditionFailed) else None
+    if found and size <= int(found["limit"]):
+        return OutcomeUnknown(f"RabbitMQ at {where} closed the channel for the message of somebody else: {_text(exc)}")
+    return calling(exc, where, "publishing", sent=True)
+
+
 def differing(exc: BaseException | None) -> str | None:
     """The argument in which a queue that exists differs from the one declared, if that is what was refused."""
     found = _OTHER_ARGUMENTS.search(_text(exc)) if isinstance(exc, amqp.ChannelPreconditionFailed) else None
     return found and found["arg"]
+
+
+def missing(exc: BaseException | None) -> bool:
+    """Whether what was asked for does not exist. A classic queue whose node is away does, with all its messages."""
+    return isinstance(exc, amqp.ChannelNotFoundEntity) and "is down or inaccessible" not in _text(exc)
 
 
 def _precondition(text: str, where: str, what: str, *, sent: bool) -> PaigeantError:
@@ -134,7 +151,7 @@ def _precondition(text: str, where: str, what: str, *, sent: bool) -> PaigeantEr
             f"queue {found['queue']!r} at RabbitMQ {where} exists with another {found['arg']!r} ({found[0]}); "
             f"{_FITTING.get(found['arg'], '')}let it run empty and delete it: rabbitmqctl delete_queue {found['queue']}"
         )
-    if "larger than configured max size" in text or "message size" in text:
+    if _LIMIT.search(text):
         return MessageTooLarge(
             f"RabbitMQ at {where} refuses {what}: {text}; lower PAIGEANT_RABBITMQ_MAX_MESSAGE to its limit"
         )

@@ -1,16 +1,18 @@
-"""Looking into a queue, and emptying it."""
+"""Looking into a queue, and emptying it.
+
+Over a connection of their own: RabbitMQ ends it if the leader of the queue has just died.
+"""
 
 from __future__ import annotations
 
 import asyncio
 
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import ChannelNotFoundEntity
 
 from paigeant.errors import PaigeantError
 from paigeant.model.message import Message
 
-from . import frames
+from . import errors, frames
 from .channels import on_a_channel
 from .line import Line, closing_of
 from .received import read
@@ -68,7 +70,7 @@ async def peek(line: Line, entity: str, limit: int, timeout: float) -> list[Mess
     try:
         return await on_a_channel(line, get, f"looking into queue {entity!r}", timeout, sink=sink)
     except PaigeantError as exc:
-        if isinstance(exc.__cause__, ChannelNotFoundEntity):
+        if errors.missing(exc.__cause__):
             return []
         raise
 
@@ -76,9 +78,11 @@ async def peek(line: Line, entity: str, limit: int, timeout: float) -> list[Mess
 async def purge(line: Line, entity: str, timeout: float) -> int:
     """Delete the ready messages; how many."""
     try:
-        done = await on_a_channel(line, lambda c: c.queue_purge(entity), f"purging queue {entity!r}", timeout)
+        done = await on_a_channel(
+            line, lambda c: c.queue_purge(entity), f"purging queue {entity!r}", timeout, changes=True
+        )
     except PaigeantError as exc:
-        if isinstance(exc.__cause__, ChannelNotFoundEntity):
+        if errors.missing(exc.__cause__):
             return 0
         raise
     return getattr(done, "message_count", None) or 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import ssl
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import aio_pika
@@ -64,11 +66,16 @@ class Link:
     async def open(self) -> None:
         """Connect for the first time.
 
+        :raises BackendClosed: it was closed meanwhile.
         :raises BackendUnavailable: no host is reached.
         :raises ConfigurationError: the settings are wrong.
         """
         library_log.shorten()
         line = await apart(self._connect(), Line.close)
+        self._up(line)
+        if self._closed:  # meanwhile
+            await self.close()
+            self._check()
         self._keeper = asyncio.create_task(self._keep(line), name=f"paigeant rabbitmq {self._name}")
 
     async def line(self, timeout: float | None) -> Line:
@@ -90,6 +97,15 @@ class Link:
             ) from self._failure
         return self._line
 
+    @contextlib.asynccontextmanager
+    async def another(self) -> AsyncGenerator[Line]:
+        """A line for one call that the broker may answer by ending the connection."""
+        line = await apart(self._connect(), Line.close)
+        try:
+            yield line
+        finally:
+            await line.close()
+
     async def close(self) -> None:
         """End it. What waits for a line is told ``BackendClosed``."""
         self._closed = True
@@ -97,6 +113,9 @@ class Link:
         self._changed.set()
         if keeper is not None:
             await cancel(keeper)
+        if (line := self._line) is not None:  # the keeper had not begun
+            self._down()
+            await line.close()
 
     def _check(self) -> None:
         if self._closed:
@@ -105,13 +124,13 @@ class Link:
     async def _keep(self, line: Line) -> None:
         try:
             while True:
-                self._up(line)
                 reason = await asyncio.shield(line.lost)
                 self._down()
                 log.warning("the %s connection to RabbitMQ at %s is lost (%s); opening it again",
                             self._name, line.address, reason)  # fmt: skip
                 await line.close()
                 line = await self._reconnect()
+                self._up(line)
                 log.info("RabbitMQ at %s is reached again", line.address)
         finally:
             self._down()

@@ -8,7 +8,7 @@ from typing import cast
 
 from aiormq.abc import AbstractChannel
 
-from paigeant.errors import OutcomeUnknown, PaigeantError
+from paigeant.errors import MessageTooLarge, OutcomeUnknown, PaigeantError
 from paigeant.model.message import Publication
 
 from . import errors, frames
@@ -18,7 +18,6 @@ from .properties import read_properties
 
 _TURNS = 1.0
 """Seconds between looks for confirms that are overdue."""
-_WHAT = "publishing"
 
 
 class Group:
@@ -27,11 +26,14 @@ class Group:
     :param then: told once they are: with ``True`` if they are stored, with ``False`` if they are not and the caller,
         who was cancelled, cannot be told. It runs although the caller was cancelled: what is sent cannot be called
         back.
+    :param size: of the body that was received and may be passed on: what the broker keeps it takes again, although the
+        limit here be lower.
     """
 
-    __slots__ = ("_failure", "_left", "_then", "future", "under_way", "unrouted")
+    __slots__ = ("_failure", "_left", "_then", "future", "size", "under_way", "unrouted")
 
-    def __init__(self, then: Callable[[bool], None] | None = None) -> None:
+    def __init__(self, then: Callable[[bool], None] | None = None, size: int = 0) -> None:
+        self.size = size
         self._then, self._left, self._failure = then, 0, cast("BaseException | None", None)
         self.unrouted: list[Publication] = []
         self.under_way = False
@@ -48,7 +50,8 @@ class Group:
 
     def done(self, sent: Sent, failure: BaseException | None = None) -> None:
         """One of them is confirmed, returned or lost."""
-        self._failure = failure or self._failure
+        if not isinstance(self._failure, MessageTooLarge):  # which no repeating mends
+            self._failure = failure or self._failure
         if sent.returned:
             self.unrouted.append(sent.publication)
         self._left -= 1
@@ -134,8 +137,9 @@ class Outlet:
         self._closed = True
         self._ended()
         sent, self._sent = self._sent, {}
+        reason = exc or ConnectionError("closed")
         for one in sent.values():
-            one.group.done(one, errors.calling(exc or ConnectionError("closed"), self._where, _WHAT, sent=True))
+            one.group.done(one, errors.publishing(reason, self._where, len(one.publication.message.body)))
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -163,7 +167,7 @@ class Outlet:
 
     def _overdue(self) -> PaigeantError:
         if self._link.blocked is None:
-            return errors.calling(TimeoutError(), self._where, _WHAT, sent=True)
+            return errors.calling(TimeoutError(), self._where, "publishing", sent=True)
         return OutcomeUnknown(f"{errors.halted(self._where, self._link.blocked)}; what was sent may be stored then")
 
     def _on_closing(self, closing: asyncio.Future[object]) -> None:

@@ -41,9 +41,9 @@ class Publisher:
         :param group: follows them, although this call be cancelled.
         :param received: how often the message was received before this copy of it was made.
         """
-        for publication in publications:
-            self._check(publication)
         group, outlet = group or Group(), self._outlet
+        for publication in publications:
+            self._check(publication, group.size)
         ready = outlet is not None and outlet.usable and self._link.blocked is None
         if not ready or not all(map(self._prepared, publications)):
             await self._prepare(publications)
@@ -78,6 +78,7 @@ class Publisher:
         return publication.delay <= 0 or topology.knows(topology.bucket(self._bucket(publication)))
 
     async def _prepare(self, publications: Sequence[Publication]) -> None:
+        await self._unblocked()  # until then declarations have no answer
         for one in publications:
             await self._topology.ensure_queue(one.queue, one.ttl)
             if one.delay > 0:
@@ -85,10 +86,8 @@ class Publisher:
 
     async def _usable(self) -> Outlet:
         """The channel to publish on; waits a while for a broker that is away or takes nothing."""
-        timeout = self._settings.timeout
-        line = await self._link.line(timeout)
-        if self._link.blocked is not None:
-            await self._unblocked(timeout)
+        line = await self._link.line(self._settings.timeout)
+        await self._unblocked()
         while self._outlet is None or not self._outlet.usable or self._outlet.line is not line:
             if self._opening is None:
                 self._opening = asyncio.ensure_future(self._open(line))
@@ -110,9 +109,11 @@ class Publisher:
             raise errors.calling(exc, str(line.address), "opening a channel") from exc
         return outlet
 
-    async def _unblocked(self, timeout: float) -> None:
+    async def _unblocked(self) -> None:
+        if self._link.blocked is None:
+            return
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(self._settings.timeout):
                 await self._link.unblocked.wait()
         except TimeoutError as exc:
             raise BackendUnavailable(errors.halted(self._link.where, str(self._link.blocked))) from exc
@@ -162,9 +163,9 @@ class Publisher:
     def _bucket(self, publication: Publication) -> int:
         return bucket(publication.delay * 1000) if publication.delay > 0 else 0
 
-    def _check(self, publication: Publication) -> None:
+    def _check(self, publication: Publication, received: int) -> None:
         message, limit = publication.message, self._settings.max_message
-        if len(message.body) > limit:
+        if len(message.body) > max(limit, received):
             raise MessageTooLarge(
                 f"a message of {len(message.body)} bytes for queue {publication.queue!r} is over {limit} bytes "
                 "(PAIGEANT_RABBITMQ_MAX_MESSAGE); store large values aside (a state store does)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
@@ -94,26 +94,12 @@ class Place(NamedTuple):
     @classmethod
     def of(cls, settings: RabbitMQSettings) -> Place:
         """:raises ConfigurationError: the URL or a host cannot be read."""
-        try:
-            return cls._of(settings)
-        except ValueError as exc:
-            raise ConfigurationError(
-                f"PAIGEANT_RABBITMQ_URL or PAIGEANT_RABBITMQ_HOSTS: {exc}; write amqp://user:password@host:5672/vhost, "
-                "with several hosts separated by commas"
-            ) from None
-
-    @classmethod
-    def _of(cls, settings: RabbitMQSettings) -> Place:
-        parts = urlsplit(settings.url or "amqp://localhost")
-        if parts.scheme not in _PORTS:
-            raise ValueError(f"the scheme {parts.scheme!r} is neither amqp nor amqps")
-        if parts.query or parts.fragment:
-            raise ValueError("options after '?' are settings of their own here, such as PAIGEANT_RABBITMQ_HEARTBEAT")
+        parts = _parts(settings.url or "amqp://localhost")
         user, _, netloc = parts.netloc.rpartition("@")
         name, _, secret = user.partition(":")
         hosts = settings.hosts or tuple(part for part in netloc.split(",") if part)
         if not hosts:
-            raise ValueError("no host is named")
+            raise _malformed("no host is named")
         path = unquote(parts.path.removeprefix("/"))
         return cls(
             tuple(_address(host, _PORTS[parts.scheme]) for host in hosts),
@@ -124,8 +110,36 @@ class Place(NamedTuple):
         )
 
 
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # which may show the password
+        raise _malformed("a bracket or another special character is not percent-encoded") from None
+    if parts.scheme not in _PORTS:
+        raise _malformed("the scheme is neither amqp nor amqps")
+    if parts.query or parts.fragment:
+        raise _malformed(
+            "nothing may follow a '?' or '#': options are settings of their own, such as PAIGEANT_RABBITMQ_HEARTBEAT"
+        )
+    if "@" in parts.path:  # else the rest of a password would be shown as the virtual host
+        raise _malformed("a '/' before '@', or an '@' in the virtual host, is not percent-encoded")
+    return parts
+
+
 def _address(text: str, port: int) -> Address:
-    parts = urlsplit(f"//{text}")
+    try:
+        parts = urlsplit(f"//{text}")
+        given = parts.port
+    except ValueError:  # which may show a password as the port
+        raise _malformed("a port is no number up to 65535, or a bracket does not enclose an IPv6 address") from None
     if parts.hostname is None or parts.path or parts.username is not None:
-        raise ValueError(f"{text!r} is no host or host:port")
-    return Address(parts.hostname, parts.port or port)
+        raise _malformed("a host is not of the form host or host:port")
+    return Address(parts.hostname, given or port)
+
+
+def _malformed(why: str) -> ConfigurationError:
+    """Never shows the URL or a host itself: they may hold a password."""
+    return ConfigurationError(
+        f"PAIGEANT_RABBITMQ_URL or PAIGEANT_RABBITMQ_HOSTS: {why}; write amqp://user:password@host:5672/vhost, with "
+        "several hosts separated by commas, and special characters of a name or password percent-encoded (%2F for '/')"
+    )

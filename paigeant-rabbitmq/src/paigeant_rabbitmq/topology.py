@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import Any, TypeVar
 
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
 from paigeant.errors import ConfigurationError, PaigeantError
 
@@ -62,7 +62,21 @@ class Topology:
 
     def bucket(self, milliseconds: int) -> str:
         """The exchange and the queue of a delay."""
-        return f"{self._prefix}:delay-{self._settings.queue_type}.{milliseconds}"
+        return f"{self._prefix}:wait-{self._settings.queue_type}.{milliseconds}"
+
+    @property
+    def _due(self) -> str:
+        """The exchange through which messages leave the buckets."""
+        return f"{self._prefix}:due-{self._settings.queue_type}"
+
+    @property
+    def _strays(self) -> str:
+        """The exchange and the queue of those that it routes nowhere, as their queue is gone.
+
+        One more bucket, the shortest, that leads to the default exchange. RabbitMQ holds 32 dead letters of a bucket
+        until a queue takes them, and lets no other out: here they block nobody else.
+        """
+        return f"{self._prefix}:stray-{self._settings.queue_type}"
 
     def knows(self, entity: str) -> bool:
         return entity in self._known
@@ -73,8 +87,8 @@ class Topology:
 
     def forget_buckets(self) -> None:
         """They may be gone: a missing exchange ends the channel that publishes to it, and never says so otherwise."""
-        for milliseconds in BUCKETS:
-            self.forget(self.bucket(milliseconds))
+        for name in (self._strays, *map(self.bucket, BUCKETS)):
+            self.forget(name)
 
     # -- declarations
 
@@ -96,17 +110,21 @@ class Topology:
         return None
 
     async def ensure_bucket(self, milliseconds: int) -> None:
-        """Make the exchange and the queue of a delay if they are missing."""
+        """Make the exchange and the queue of a delay if they are missing, and what its messages leave through."""
+        await self._once(self._strays, self._make_way_out)
         name = self.bucket(milliseconds)
+        await self._once(name, lambda: self._make_bucket(name, self._bucket(milliseconds, self._due)))
 
-        async def declare() -> None:
-            await self._passive_first(name, self._bucket(milliseconds))
-            await self._call(
-                lambda c: c.exchange_declare(name, exchange_type="fanout", durable=True), f"exchange {name!r}"
-            )
+    async def _make_way_out(self) -> None:
+        await self._make_bucket(self._strays, self._bucket(BUCKETS[0], ""))
+        await self._may_make_exchange(self._due, self._declare_due)
+
+    async def _make_bucket(self, name: str, arguments: dict[str, Any]) -> None:
+        await self._passive_first(name, arguments)
+        if await self._may_make_exchange(
+            name, lambda c: c.exchange_declare(name, exchange_type="fanout", durable=True)
+        ):
             await self._call(lambda c: c.queue_bind(name, name), f"binding of {name!r}")
-
-        await self._once(name, declare)
 
     async def consume_queue(self, name: str, expires: float | None) -> None:
         """Make the queue if it is missing, and see that it is of the configured kind.
@@ -128,6 +146,37 @@ class Topology:
             if not isinstance(exc.__cause__, ChannelAccessRefused):
                 raise
             await self._passive_first(entity, self._work(None))
+        await self._join(entity)
+
+    async def _join(self, entity: str) -> None:
+        """Let what is due come straight to a queue. Without the right to that it comes with the strays, if need be."""
+
+        async def join(channel: AbstractChannel) -> None:
+            await self._declare_due(channel)
+            await channel.queue_bind(entity, self._due, entity)
+
+        try:
+            await self._call(join, f"binding of {entity!r}")
+        except ConfigurationError as exc:
+            if not isinstance(exc.__cause__, ChannelAccessRefused):
+                raise
+
+    async def _declare_due(self, channel: AbstractChannel) -> None:
+        await channel.exchange_declare(
+            self._due, exchange_type="direct", durable=True, arguments={"alternate-exchange": self._strays}
+        )
+
+    async def _may_make_exchange(self, name: str, declare: Callable[[AbstractChannel], Awaitable[object]]) -> bool:
+        """Make it if it is missing. Without the right to that: ``False``, if somebody else has made it."""
+        what = f"exchange {name!r}"
+        try:
+            await self._call(declare, what)
+        except ConfigurationError as exc:
+            refused = isinstance(exc.__cause__, ChannelAccessRefused)
+            if not refused or await self._look(lambda c: c.exchange_declare(name, passive=True), what) is None:
+                raise
+            return False
+        return True
 
     async def keep_lease(self, name: str, lease: float) -> None:
         """Store the lease beside the queue, or compare it with the stored one (T21).
@@ -169,12 +218,12 @@ class Topology:
             arguments["x-expires"] = min(math.ceil(expires * 1000), 2**32 - 1)
         return arguments
 
-    def _bucket(self, milliseconds: int) -> dict[str, Any]:
+    def _bucket(self, milliseconds: int, out: str) -> dict[str, Any]:
         """No ``x-expires``: it would take messages with it. No routing key: each message keeps its own."""
         arguments: dict[str, Any] = {
             "x-queue-type": self._settings.queue_type,
             "x-message-ttl": milliseconds,
-            "x-dead-letter-exchange": "",
+            "x-dead-letter-exchange": out,
         }
         if self._settings.queue_type == "quorum":
             arguments |= {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
@@ -214,13 +263,17 @@ class Topology:
 
     async def find(self, entity: str) -> tuple[int, int] | None:
         """``(ready messages, consumers)`` of a queue; ``None`` if it does not exist."""
+        found = await self._look(lambda c: c.queue_declare(entity, passive=True), f"queue {entity!r}")
+        return None if found is None else (found.message_count or 0, found.consumer_count or 0)
+
+    async def _look(self, call: Callable[[AbstractChannel], Awaitable[T]], what: str) -> T | None:
+        """The answer of a passive declaration; ``None`` if there is nothing."""
         try:
-            found = await self._call(lambda c: c.queue_declare(entity, passive=True), f"looking at queue {entity!r}")
+            return await self._call(call, f"looking at {what}")
         except PaigeantError as exc:
-            if isinstance(exc.__cause__, ChannelNotFoundEntity):
+            if errors.missing(exc.__cause__):
                 return None
             raise
-        return found.message_count or 0, found.consumer_count or 0
 
     async def _declare(self, entity: str, arguments: dict[str, Any]) -> None:
         await self._call(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from paigeant.abc import Consumer, Scope, Transport, see_through
+from paigeant.abc import Consumer, Scope, Transport, check_consume, see_through
 from paigeant.errors import BackendClosed, ConfigurationError
 from paigeant.model.capabilities import Capabilities
 from paigeant.model.message import Message, Publication, QueueStats
@@ -41,7 +40,7 @@ class _Session:
     acknowledgements and questions must still get through.
     """
 
-    def __init__(self, place: Place, settings: RabbitMQSettings, outbound: RabbitMQTransport) -> None:
+    def __init__(self, place: Place, settings: RabbitMQSettings) -> None:
         self.settings, self.known = settings, dict[str, None]()
         self.out = Link(place, settings, f"{settings.namespace} publishing")
         self.into = Link(place, settings, f"{settings.namespace} receiving")
@@ -49,16 +48,28 @@ class _Session:
         self.topology = Topology(self.into, settings, self.known)
         self.consumers: set[RabbitMQConsumer] = set()
         self.closed = False
+        self.loop = asyncio.get_running_loop()
         self._opening = asyncio.Lock()
         self._receiving = False
 
+    def check(self) -> None:
+        """Refuse another event loop: it would share a connection unawares, and wait for ever.
+
+        :raises ConfigurationError: there.
+        """
+        if asyncio.get_running_loop() is not self.loop:
+            raise ConfigurationError(
+                "this RabbitMQ instance belongs to another event loop: use and disconnect it there, or connect a "
+                "clone() in this one"
+            )
+
     async def receiving(self) -> Link:
         async with self._opening:
-            if self.closed:
-                raise BackendClosed("the RabbitMQ transport was disconnected")
-            if not self._receiving:
+            if not self._receiving and not self.closed:
                 await self.into.open()
                 self._receiving = True
+        if self.closed:  # at times meanwhile
+            raise BackendClosed("the RabbitMQ transport was disconnected")
         return self.into
 
     async def close(self) -> None:
@@ -102,8 +113,9 @@ class RabbitMQTransport(Transport):
         connecting = self._connecting = self._connecting or asyncio.Lock()
         async with connecting:
             if self._session is not None:
+                self._session.check()
                 return
-            session = _Session(self._place, self._settings, self)
+            session = _Session(self._place, self._settings)
             await session.out.open()
             if self._connecting is not connecting:
                 await see_through(session.close())
@@ -111,8 +123,16 @@ class RabbitMQTransport(Transport):
             self._session = session
 
     async def disconnect(self) -> None:
-        """See ``Transport.disconnect``; what consumers still hold is free at once."""
-        session, self._session, self._connecting = self._session, None, None
+        """See ``Transport.disconnect``; what consumers still hold is free at once.
+
+        :raises ConfigurationError: it was connected in another event loop, which is not closed.
+        """
+        session = self._session
+        if session is not None and session.loop.is_closed():
+            session = None  # nothing of it runs any more, or ever will
+        if session is not None:
+            session.check()
+        self._session = self._connecting = None
         if session is not None:
             session.closed = True
             if error := await see_through(session.close()):
@@ -123,7 +143,7 @@ class RabbitMQTransport(Transport):
         return type(self)(self._settings)
 
     def check(self) -> None:
-        """:raises BackendClosed: it is not connected."""
+        """:raises BackendClosed, ConfigurationError: it is not connected; or it is, in another event loop."""
         self._open()
 
     async def publish(self, *publications: Publication, writes: Sequence[Write] = ()) -> None:
@@ -143,9 +163,8 @@ class RabbitMQTransport(Transport):
         self, queues: Collection[str], *, lease: float, expires: float | None = None
     ) -> AsyncGenerator[Consumer]:
         """See ``Transport.consume``. A delivery lives as long as its connection; ``lease`` is only compared."""
-        session, names = self._open(), list(dict.fromkeys(queues))
-        if not names or not (math.isfinite(lease) and lease > 0):
-            raise ConfigurationError(f"consume needs a queue and a lease over 0 s, not {names!r} and {lease!r}")
+        session = self._open()
+        names = check_consume(queues, lease, expires)
         link = await session.receiving()
         consumer = RabbitMQConsumer(self, link, session.topology, self._settings, names, expires)
         session.consumers.add(consumer)
@@ -181,20 +200,16 @@ class RabbitMQTransport(Transport):
         from .inspection import peek
 
         session = self._open()
-        link = await session.receiving()
-        return await peek(
-            await link.line(self._settings.timeout), session.topology.queue(queue), limit, self._settings.timeout
-        )
+        async with session.into.another() as line:
+            return await peek(line, session.topology.queue(queue), limit, self._settings.timeout)
 
     async def purge(self, queue: str) -> int:
         """See ``Transport.purge``."""
         from .inspection import purge
 
         session = self._open()
-        link = await session.receiving()
-        return await purge(
-            await link.line(self._settings.timeout), session.topology.queue(queue), self._settings.timeout
-        )
+        async with session.into.another() as line:
+            return await purge(line, session.topology.queue(queue), self._settings.timeout)
 
     def state_store(self) -> None:
         """RabbitMQ has none; see the page of this transport for which to pair it with."""
@@ -217,4 +232,5 @@ class RabbitMQTransport(Transport):
     def _open(self) -> _Session:
         if self._session is None:
             raise BackendClosed("the RabbitMQ transport is not connected")
+        self._session.check()
         return self._session
