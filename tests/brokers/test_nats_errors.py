@@ -231,6 +231,21 @@ async def test_a_server_that_waits_for_tls_is_named() -> None:
             await transport(f"tls://127.0.0.1:{port}", connect_timeout=0.5).connect()
 
 
+async def test_another_server_behind_the_port_is_told(redis_server: Any) -> None:
+    with pytest.raises(BackendUnavailable, match=r"perhaps another server.*PAIGEANT_NATS_URL"):
+        await transport(f"nats://{redis_server.host}:{redis_server.port}", connect_timeout=0.5).connect()
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH\r\n")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
+        with pytest.raises(BackendUnavailable, match=r"does not greet as NATS does.*PAIGEANT_NATS_URL"):
+            await transport(f"nats://127.0.0.1:{port}").connect()
+
+
 async def test_storage_that_is_full_loses_nothing(tmp_path: Path) -> None:
     small = {"jetstream": {"max_file_store": 4 * 1024 * 1024}}
     with NatsServer(tmp_path, config=small) as server:

@@ -254,6 +254,11 @@ async def test_a_reply_queue_leaves_no_consumer_behind(transport: NatsTransport)
             await asyncio.sleep(0.1)
 
 
+async def test_a_reply_queue_may_stay_for_as_long_as_one_likes(transport: NatsTransport) -> None:
+    async with transport.consume(["reply.x"], lease=30, expires=1e300):
+        assert set(await transport.queues()) == {"reply.x"}
+
+
 async def test_a_message_with_a_ttl_goes_by_itself(transport: NatsTransport) -> None:
     started = time.monotonic()
     await transport.publish(Publication("reply.y", Message("m", b""), ttl=0.5))

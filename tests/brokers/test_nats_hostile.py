@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from paigeant.abc import Consumer, Delivery
-from paigeant.errors import BackendCorrupt
+from paigeant.errors import BackendCorrupt, MessageTooLarge
 from paigeant.model.message import Message, Publication
 from paigeant_nats.settings import NatsSettings
 from paigeant_nats.store import NatsStore
@@ -127,6 +128,21 @@ async def test_a_header_that_looks_like_a_status_hides_nothing_from_peek(
         await send(nats_server, prefix + token, headers_of(b"Status: " + status), b"")
     await transport.publish(Publication("work", Message("good", b"")))
     assert [message.id for message in await transport.peek("work")] == ["a", "b", "c", "good"]
+
+
+async def test_what_was_received_without_room_for_headers_is_passed_on(
+    transport: NatsTransport, nats_server: Any
+) -> None:
+    assert transport.capabilities.max_message is not None
+    most, prefix = transport.capabilities.max_message, f"paigeant.{transport.namespace}.q.work.".encode()
+    async with transport.consume(["work"], lease=30) as consumer:
+        await send(nats_server, prefix + b"large", body=bytes(most + 4096))
+        [delivery] = await take(consumer, 1)
+        with pytest.raises(MessageTooLarge, match="max_payload"):
+            await delivery.settle(Publication("next", Message("more", bytes(most + 4097))))
+        letter = replace(delivery.message, headers={"error": "e"})
+        await delivery.settle(Publication("work.dead", letter))
+    assert await transport.peek("work.dead") == [letter]
 
 
 async def test_odd_hints_do_not_stop_timers(store: NatsStore, nats_server: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from paigeant import DeadLetters
-from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, OutcomeUnknown
+from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, ConfigurationError, OutcomeUnknown
 from paigeant.model.message import Message, Publication
 from paigeant_nats import hints, leases
 from paigeant_nats.settings import NatsSettings
@@ -27,10 +27,13 @@ PATIENCE = 8.0
 """Seconds: less than it takes to notice that a connection is silent."""
 
 
+def settings(url: str, **more: Any) -> NatsSettings:
+    return NatsSettings(url=url, namespace=f"r-{uuid.uuid4().hex[:12]}", **{"timeout": 1.0, **more})
+
+
 @asynccontextmanager
 async def opened(url: str, **more: Any) -> AsyncIterator[NatsTransport]:
-    namespace = f"r-{uuid.uuid4().hex[:12]}"
-    async with NatsTransport(NatsSettings(url=url, namespace=namespace, **{"timeout": 1.0, **more})) as transport:
+    async with NatsTransport(settings(url, **more)) as transport:
         yield transport
 
 
@@ -125,6 +128,25 @@ async def test_a_receiver_is_told_when_the_transport_closes_while_the_streams_ar
             await transport.disconnect()
             with pytest.raises(BackendClosed):
                 await waiting
+
+
+async def test_looking_for_the_stream_of_the_store_ends_with_the_connection(nats_server: Any, monkeypatch: Any) -> None:
+    before = asyncio.all_tasks()
+    async with opened(nats_server.url) as transport:
+        session, looking = transport._session, asyncio.Event()
+
+        async def electing() -> None:
+            session.link.check()
+            looking.set()
+            raise BackendUnavailable("no leader")
+
+        monkeypatch.setattr(session, "_prepare_state", electing)
+        reading = asyncio.create_task(transport.state_store().get("a"))
+        await looking.wait()
+        await transport.disconnect()
+        assert not [task for task in asyncio.all_tasks() - before - {reading} if not task.done()]
+        with pytest.raises(BackendClosed):
+            await reading
 
 
 async def test_a_queue_out_of_reach_does_not_stop_the_others(own_nats: NatsServer, monkeypatch: Any) -> None:
@@ -226,13 +248,15 @@ async def test_watchers_of_one_key_share_one_subscription(own_nats: NatsServer) 
         await store.put("a", b"0")
         before = len(transport._session.link._subscriptions._all)
 
+        begun = list[object]()
+
         async def watch() -> None:
             async with aclosing(store.watch("a")) as changes:
-                await anext(changes)
+                begun.append(await anext(changes))
                 await anext(changes)
 
         tasks = [asyncio.create_task(watch()) for _ in range(20)]
-        await asyncio.sleep(0.2)
+        await until(lambda: len(begun) == len(tasks))
         assert len(transport._session.link._subscriptions._all) == before + 1
         await store.put("a", b"1")
         async with asyncio.timeout(PATIENCE):
@@ -293,19 +317,24 @@ async def test_two_instances_on_two_servers_are_not_mixed_up(own_nats: NatsServe
             await asyncio.gather(first.settle(), second.settle())
 
 
-async def test_a_disconnect_during_connect_leaves_nothing_open(nats_server: Any) -> None:
-    before = asyncio.all_tasks()
-    transport = NatsTransport(NatsSettings(url=nats_server.url, namespace=f"r-{uuid.uuid4().hex[:12]}"))
-    connecting = [asyncio.create_task(transport.connect()) for _ in range(2)]
-    await asyncio.sleep(0)
-    await transport.disconnect()
-    found = await asyncio.gather(*connecting, return_exceptions=True)
-    assert [type(one) for one in found] == [BackendClosed, BackendClosed]
-    with pytest.raises(BackendClosed):
-        await transport.queues("work")
-    assert not {task for task in asyncio.all_tasks() - before if not task.done()}
-    async with transport:
-        await transport.publish(work(1))
+def test_another_event_loop_is_refused(nats_server: Any) -> None:
+    transport, alone = NatsTransport(settings(nats_server.url)), NatsStore(settings(nats_server.url))
+
+    async def elsewhere() -> None:
+        store = transport.state_store()
+        acts = [transport.connect, lambda: transport.publish(work(1)), lambda: transport.queues("work")]
+        acts += [lambda: store.get("a"), store.now, transport.disconnect, alone.disconnect]
+        for act in acts:
+            with pytest.raises(ConfigurationError, match="another event loop"):
+                await asyncio.wait_for(act(), PATIENCE)
+
+    with asyncio.Runner() as first:
+        first.run(transport.connect())
+        first.run(alone.connect())
+        asyncio.run(elsewhere())
+        first.run(transport.publish(work(1)))
+        first.run(transport.disconnect())
+        first.run(alone.disconnect())
 
 
 async def test_a_transport_that_was_closed_serves_again(nats_server: Any) -> None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import nats.errors
 import pytest
 from nats.aio.client import Client
 
@@ -17,6 +18,7 @@ from paigeant.abc import Consumer
 from paigeant.errors import BackendError, BackendUnavailable, LeaseLost, OutcomeUnknown
 from paigeant.model.message import Message, Publication
 from paigeant.model.store import ABSENT
+from paigeant_nats.errors import translate
 from paigeant_nats.settings import NatsSettings
 from paigeant_nats.transport import NatsTransport
 from rig.brokers import NatsServer
@@ -171,6 +173,29 @@ async def test_a_server_that_hangs_is_told_in_time_and_a_repeat_is_no_second_mes
             own_nats.resume()
         await insist(lambda: transport.publish(work(1)))
         assert (await transport.queues("work"))["work"].ready == 1
+
+
+async def test_a_server_that_hangs_when_it_is_asked_again_is_told_in_the_same_time(
+    own_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(own_nats.url) as transport:
+        link, started = transport._session.link, time.monotonic()
+        request = link.request
+
+        async def nobody_at_first(*args: Any, **options: Any) -> Any:
+            if time.monotonic() - started < TIMEOUT * 0.8:
+                raise translate(nats.errors.NoRespondersError(), "here", write=False)
+            return await request(*args, **options)
+
+        monkeypatch.setattr(link, "request", nobody_at_first)
+        own_nats.pause()
+        await stopped(own_nats)
+        try:
+            with pytest.raises(OutcomeUnknown):
+                await transport.publish(work(1))
+            assert time.monotonic() - started < TIMEOUT * 1.6
+        finally:
+            own_nats.resume()
 
 
 @pytest.mark.slow

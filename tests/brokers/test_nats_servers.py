@@ -19,6 +19,7 @@ from paigeant.errors import BackendError, BackendUnavailable, ConfigurationError
 from paigeant.model.finding import Severity
 from paigeant.model.message import Message, Publication
 from paigeant_nats.api import Api
+from paigeant_nats.errors import Refusal
 from paigeant_nats.settings import NatsSettings
 from paigeant_nats.store import NatsStore
 from paigeant_nats.transport import NatsTransport
@@ -244,6 +245,39 @@ async def test_a_stream_that_is_slow_to_be_made_is_asked_for_again(
         await connected.publish(work(1))
         await connected.state_store().put("a", b"")  # type: ignore[union-attr]
     assert "_queues" not in slow
+
+
+async def change_of_a_stream(url: str, monkeypatch: pytest.MonkeyPatch, *refusals: int) -> None:
+    """Ask for it, while the server refuses it with these codes, one after another."""
+    call, left = Api.call, list(refusals)
+
+    async def refusing(self: Any, subject: str, *args: Any, **options: Any) -> Any:
+        if subject.startswith("STREAM.UPDATE") and left:
+            raise Refusal({"err_code": left.pop(0), "description": "told"}, subject)
+        return await call(self, subject, *args, **options)
+
+    namespace = f"v-{uuid.uuid4().hex[:12]}"
+    async with transport(url, namespace=namespace):
+        pass
+    monkeypatch.setattr(Api, "call", refusing)
+    async with transport(url, namespace=namespace, dedup_window=30) as connected:
+        assert connected.capabilities.dedup_window == 30
+    assert not left
+
+
+async def test_a_change_of_a_stream_that_must_wait_is_asked_for_again(
+    nats_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10008: the cluster has no leader; 10009: it is another server now."""
+    await change_of_a_stream(nats_server.url, monkeypatch, 10008, 10009)
+
+
+@pytest.mark.parametrize("code", [10052, 10069])
+async def test_a_change_of_a_stream_that_is_refused_is_named(
+    nats_server: Any, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"lacks .*duplicate_window.*told.*PAIGEANT_NAMESPACE"):
+        await change_of_a_stream(nats_server.url, monkeypatch, code)
 
 
 @pytest.mark.parametrize("most", [1000, 10_000, 16 * 1024 + 1])

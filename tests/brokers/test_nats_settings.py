@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from traceback import format_exception
+
 import pytest
 from pydantic import SecretStr
 
@@ -42,12 +44,13 @@ def test_several_hosts_share_port_scheme_and_credentials() -> None:
         "nats://s3cret@a,other@b",
         "nats://s3cret@[::1",
         "nats://s3cret@a b",
+        "nats://u:s3cret,x@a",
     ],
 )
 def test_a_broken_url_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(ConfigurationError, match="PAIGEANT_NATS_URL") as caught:
         Servers.parse(url)
-    assert "s3cret" not in str(caught.value)
+    assert "s3cret" not in "".join(format_exception(caught.value))
 
 
 def test_no_secret_is_shown() -> None:

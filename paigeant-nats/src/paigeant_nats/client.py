@@ -10,11 +10,14 @@ message would keep every reader deaf for ever.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, cast
 
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
+
+_PING = b"PING\r\n"
 
 
 class _TlsTransport(TcpTransport):
@@ -38,12 +41,44 @@ class HardenedClient(Client):
         self._transport = cast("Callable[[], Any]", _TlsTransport)()
         self.ended = asyncio.Event()
         """Set when it is closed, for whatever reason."""
+        self._said, self._said_at = (0, 0), 0.0
+        self._pong: asyncio.Future[bool] | None = None
+        self._asked_at = self._answered_at = 0.0
 
     @property
     def is_reading(self) -> bool:
         """Whether it is connected, and would notice what the server sends."""
         task: asyncio.Task[Any] | None = self._reading_task
         return self.is_connected and task is not None and not task.done()
+
+    def answered(self, now: float, patience: float) -> float:
+        """Until when the server's answers have arrived: on a slow network they come behind much else.
+
+        A pong comes behind all that was sent before it. A server of which nothing is heard has nothing on its way.
+
+        :param now: who wants to know asks again and again.
+        :param patience: seconds of silence that are long enough.
+        """
+        said = self.stats["in_msgs"], len(self._ps.buf)
+        if said != self._said:
+            self._said, self._said_at, self._pings_outstanding = said, now, 0
+        if now - self._said_at > patience or not self.is_reading:
+            return now
+        if self._pong is None or self._pong.done():
+            self._answered_at, self._asked_at = self._asked_at, now
+            self._ping()
+        return self._answered_at
+
+    def _ping(self) -> None:
+        """Behind all that is still to be written."""
+        loop = asyncio.get_running_loop()
+        self._pong = loop.create_future()
+        self._pongs.append(self._pong)
+        self._pending.append(_PING)
+        self._pending_data_size += len(_PING)
+        flusher = cast("asyncio.Queue[asyncio.Future[Any]]", self._flush_queue)
+        with contextlib.suppress(asyncio.QueueFull):  # then it is written with the rest
+            flusher.put_nowait(loop.create_future())
 
     async def _process_headers(self, headers: Any) -> Any:
         """Headers that are none: the message comes without."""

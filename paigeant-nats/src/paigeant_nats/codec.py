@@ -26,6 +26,8 @@ SCHEDULE_TTL = "Nats-Schedule-TTL"
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 TOMBSTONE = "Paigeant-Settled"
 
+CENTURY = 36_500 * 86_400.0
+"""Seconds; the most that the server is asked to wait: it counts nanoseconds in 64 bits."""
 MAX_DELAY = 3600.0
 """Seconds; of servers without schedules, where a delayed message holds one of ``max_ack_pending`` places."""
 HEADROOM = 16 * 1024

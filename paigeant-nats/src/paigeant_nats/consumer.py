@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from nats.aio.msg import Msg
 
-from paigeant.abc import Consumer, Delivery
-from paigeant.errors import BackendClosed, BackendUnavailable, ConfigurationError, PaigeantError
+from paigeant.abc import Consumer, Delivery, check_limit
+from paigeant.errors import BackendClosed, BackendUnavailable, PaigeantError
 
 from .codec import early, is_tombstone, not_before, read_message, read_receipt
 from .delivery import NatsDelivery, Settler, nak
@@ -97,8 +97,7 @@ class NatsConsumer(Consumer):
 
     async def receive(self, limit: int) -> list[Delivery]:
         """See ``Consumer.receive``."""
-        if limit < 1:
-            raise ConfigurationError(f"receive needs a limit of at least 1, not {limit!r}")
+        check_limit(limit)
         async with self._mutex:
             self._abandoned = False
             try:
@@ -151,7 +150,7 @@ class NatsConsumer(Consumer):
 
     async def _pull(self, source: Source, batch: int, *, probe: bool) -> None:
         self._serial += 1
-        pull = source.pull = Pull(self._serial, batch, probe=probe)
+        pull = source.pull = Pull(self._serial, batch, probe=probe, bounded=source.exceeds(batch))
         await self._session.link.send(source.subject, pull.body(), f"{self._inbox}{self._serial}={source.token}")
 
     def _came(self, msg: Msg) -> None:
@@ -162,7 +161,7 @@ class NatsConsumer(Consumer):
         if source is None or receipt is None:
             log.warning("a message to %r came unasked", msg.subject)
             return None
-        source.arrived()
+        source.arrived(len(msg.data))
         lease = Lease(msg.reply, self._lease, self._alive)
         if is_tombstone(msg):
             self._spawn(self._session.link.request(lease.reply))

@@ -70,7 +70,7 @@ class NatsDelivery(Delivery):
         """See ``Delivery.settle``."""
         self._session.link.check()
         self.lease.check()
-        origin = Origin(self.queue, self.message.id, self.sequence)
+        origin = Origin(self.queue, self.message.id, self.sequence, len(self.message.body))
         successors: list[Outgoing] = []
         if publications or writes:
             successors = await Sender(self._session).prepare(publications, writes, origin)

@@ -54,8 +54,8 @@ async def _account(session: Session) -> list[Finding]:
     told = await session.api.call("INFO")
     tiers = table(told.get("tiers"))
     used, limits = told, table(told.get("limits"))
-    if f"R{session.queues.replicas}" in tiers:
-        used = tiers[f"R{session.queues.replicas}"]
+    if f"R{session.queue_features.replicas}" in tiers:
+        used = tiers[f"R{session.queue_features.replicas}"]
         limits = table(used.get("limits"))
     storage, most = number(used.get("storage")), number(limits.get("max_storage"))
     if most <= 0:
@@ -119,7 +119,7 @@ def _payload(session: Session) -> Finding:
 
 
 def _sync(session: Session) -> Finding:
-    replicated = session.queues.replicas > 1 or session.state.replicas > 1
+    replicated = session.queue_features.replicas > 1 or session.state_features.replicas > 1
     text = "the server does not tell its sync_interval; by default it is 2 minutes, which a loss of power loses"
     text += " on the machines that lose it" if replicated else ""
     severity = Severity.NOTE if replicated else Severity.WARNING
@@ -127,7 +127,8 @@ def _sync(session: Session) -> Finding:
 
 
 def _login(session: Session) -> Finding:
-    window = f"message ids are remembered for {session.queues.window:g} s" if session.queues.window else "no queues"
+    seconds = session.queue_features.window
+    window = f"message ids are remembered for {seconds:g} s" if seconds else "no queues"
     if session.link.servers.tls or session.link.servers.loopback:
         return Finding(Severity.OK, "connection", f"{session.link.where}; {window}")
     text = f"{session.link.where} is another machine, and TLS is not insisted on; {window}"

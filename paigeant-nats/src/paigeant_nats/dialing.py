@@ -66,6 +66,9 @@ async def _dial(settings: NatsSettings, url: str, trouble: Trouble) -> HardenedC
         await see_through(close(client))
         if isinstance(exc, nats.errors.NoServersError) and cause is not None:
             raise cause from exc
+        if isinstance(exc, TimeoutError) and _writer(client) is not None:
+            told = "it takes connections and then does not answer in time; perhaps another server runs there"
+            raise TimeoutError(told) from exc
         raise
     return client
 
@@ -80,6 +83,11 @@ async def close(client: HardenedClient) -> None:
 
 def abort(client: HardenedClient) -> None:
     """Drop the socket. nats-py has no call for that, and waits for ever where it is needed."""
-    writer: asyncio.StreamWriter | None = getattr(getattr(client, "_transport", None), "_io_writer", None)
-    if writer is not None:
+    if (writer := _writer(client)) is not None:
         writer.transport.abort()
+
+
+def _writer(client: HardenedClient) -> asyncio.StreamWriter | None:
+    """The socket, if there was one."""
+    writer: asyncio.StreamWriter | None = getattr(getattr(client, "_transport", None), "_io_writer", None)
+    return writer

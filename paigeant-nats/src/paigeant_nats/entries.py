@@ -49,7 +49,7 @@ class Entries:
         """What is stored: the last completed write."""
         session = self._session
         subject = session.names.entry(key)
-        if session.state.direct:
+        if session.state_features.direct:
             stored = await self._read_directly(key, f"{session.api.prefix}.DIRECT.GET.{session.names.state}.{subject}")
         else:
             stored = await self._read_from_leader(key, subject)
@@ -66,7 +66,7 @@ class Entries:
         session = self._session
         self._check_size(value)
         end = None if ttl is None else await session.latest() + ttl
-        headers = {TTL: str(whole_seconds(ttl))} if ttl is not None and session.state.ttl else {}
+        headers = {TTL: str(whole_seconds(ttl))} if ttl is not None and session.state_features.ttl else {}
         write = self._publish(key, encode(value, due, end), expected, headers)
         if due is not None and not self._has_hint(key, expected, due):
             revision = await self._after_hint(key, hint_subject(session, key, due), write)
@@ -80,7 +80,7 @@ class Entries:
 
         :raises Mismatch: see ``write``.
         """
-        headers = {TTL: _MARKER_TTL} if self._session.state.ttl else {}
+        headers = {TTL: _MARKER_TTL} if self._session.state_features.ttl else {}
         await self._publish(key, DELETED, expected, headers)
         self._dues.pop(key, None)
 

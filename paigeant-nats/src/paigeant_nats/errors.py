@@ -33,6 +33,7 @@ _NO_PLACE = {10005}
 _REMEDIES = {
     STREAM_NAME_IN_USE: "another program made it: rename that, or use another PAIGEANT_NAMESPACE",
     10052: "the server allows no such stream; it may limit what PAIGEANT_NATS_DEDUP_WINDOW asks for (120 s by default)",
+    10069: "the server does not change a stream in this way",
     10065: "let no other stream take the subjects paigeant.<namespace>.>: see `nats stream ls --subject`",
     10074: "PAIGEANT_NATS_REPLICAS needs a cluster of as many servers",
     10113: "this account makes no stream without max_bytes, and one with it would discard messages: lift that",
@@ -185,9 +186,14 @@ def cannot_connect(exc: BaseException | None, where: str, *, tls: bool = False) 
             f"NATS at {where}: a key file cannot be read ({text}); check PAIGEANT_NATS_CREDS_FILE and _NKEY_FILE"
         )
     elif isinstance(exc, TimeoutError) or exc is None:
-        text = "no answer in time (PAIGEANT_NATS_CONNECT_TIMEOUT)"
+        text = str(exc or "") or "no answer in time (PAIGEANT_NATS_CONNECT_TIMEOUT)"
         hint = ", and that PAIGEANT_NATS_TLS_FIRST is as the server's handshake_first" if tls else ""
         error = BackendUnavailable(f"NATS at {where}: {text}; check PAIGEANT_NATS_URL and that it runs{hint}")
+    elif "expecting INFO" in text:
+        error = BackendUnavailable(
+            f"what answers at {where} does not greet as NATS does ({text}): check host and port of PAIGEANT_NATS_URL; "
+            "6379 is Redis, 5672 RabbitMQ"
+        )
     else:
         error = BackendUnavailable(f"NATS at {where}: {text}; check PAIGEANT_NATS_URL and that the server runs")
     if error is not exc:

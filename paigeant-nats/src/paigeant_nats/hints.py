@@ -14,10 +14,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from paigeant.errors import BackendCorrupt, BackendError
+from paigeant.model.store import KEY
 
 from .errors import Refusal
 from .link import log
-from .names import is_key
 from .session import Session
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Hints:
         for subject in await session.api.subjects(session.names.state, matching):
             bucket, _, rest = subject[start:].partition(".")
             when, _, key = rest.partition(".")
-            if _is_number(bucket) and _is_number(when) and is_key(key := key.replace(".", "/")):
+            if _is_number(bucket) and _is_number(when) and KEY.fullmatch(key := key.replace(".", "/")):
                 found.append((int(bucket), Hint(int(when) / 1000, key, subject)))
         return found
 

@@ -14,7 +14,7 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from paigeant.abc import see_through
-from paigeant.errors import BackendClosed, BackendUnavailable, OutcomeUnknown
+from paigeant.errors import BackendClosed, BackendUnavailable, ConfigurationError, OutcomeUnknown
 
 from .aio import end
 from .client import HardenedClient
@@ -47,6 +47,7 @@ class Link:
         self.on_denied: list[Callable[[str], None]] = []
         """Told of each subject, in small letters, that the server does not let us use."""
         self._client: HardenedClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._subscriptions = Subscriptions()
         self._waiting: dict[str, tuple[asyncio.Future[Msg], float, str, bool]] = {}
         self._serial = 0
@@ -65,6 +66,7 @@ class Link:
         self._inbox = f"{self.settings.inbox_prefix}.{secrets.token_hex(11)}."
         self._subscriptions.clear()
         self._subscriptions.add(Subscriber(self._inbox + "*", self._answered))
+        self._loop = asyncio.get_running_loop()
         self._client = await self._connect()
         self._keeper = asyncio.create_task(self._keep())
 
@@ -86,7 +88,7 @@ class Link:
     def client(self) -> HardenedClient:
         """The client, if it can be used now.
 
-        :raises BackendClosed: not connected, or closed.
+        :raises BackendClosed, ConfigurationError: see ``check``.
         :raises BackendUnavailable: the connection is down, for now.
         """
         self.check()
@@ -100,16 +102,40 @@ class Link:
         return self._client is not None and self._client.is_reading
 
     def check(self) -> None:
-        """Raise ``BackendClosed`` unless open."""
+        """Refuse what could not be done, or would share a connection unawares.
+
+        :raises BackendClosed: not connected, or closed.
+        :raises ConfigurationError: it was connected in another event loop.
+        """
         if self._client is None:
             raise BackendClosed(f"not connected to NATS at {self.where}: call connect(), or use 'async with'")
+        if asyncio.get_running_loop() is not self._loop:
+            raise ConfigurationError(
+                "this NATS instance belongs to another event loop: use and disconnect it there, or connect a clone() "
+                "in this one"
+            )
+
+    def check_leaving(self) -> None:
+        """Refuse to close what lives in another event loop: that would wait for ever.
+
+        :raises ConfigurationError: it was connected in another event loop, which is not closed.
+        """
+        if self._client is not None and self._loop is not None and not self._loop.is_closed():
+            self.check()
 
     async def request(
-        self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, *, write: bool = False
+        self,
+        subject: str,
+        payload: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        write: bool = False,
+        patience: float | None = None,
     ) -> Msg:
         """Send, and wait for the answer.
 
         :param write: it changes something: no answer means that nobody knows whether it did.
+        :param patience: seconds to wait; default ``timeout``.
         :raises BackendUnavailable: it was not sent, nobody listens there, or (unless ``write``) no answer came.
         :raises OutcomeUnknown: no answer came to a write.
         """
@@ -119,7 +145,8 @@ class Link:
         self._serial += 1
         token = str(self._serial)
         future: asyncio.Future[Msg] = loop.create_future()
-        self._waiting[token] = future, loop.time() + self.settings.timeout, subject, write
+        deadline = loop.time() + (self.settings.timeout if patience is None else patience)
+        self._waiting[token] = future, deadline, subject, write
         if self._timer is None:
             self._timer = loop.call_later(_LOOK, self._expire, loop)
         try:
@@ -244,11 +271,12 @@ class Link:
             future.set_result(msg)
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
-        """All requests have the same patience, so the oldest are the first to lose it."""
+        """Tell those whose time is over, and whose answer is not on its way."""
         now = loop.time()
+        until = now if self._client is None else self._client.answered(now, self.settings.timeout)
         for token, (future, deadline, _, write) in list(self._waiting.items()):
-            if deadline > now and not future.cancelled():
-                break
+            if deadline > until and not future.cancelled():
+                continue
             del self._waiting[token]
             if not future.done():
                 future.set_exception(translate(nats.errors.TimeoutError(), self.where, write=write))

@@ -7,7 +7,6 @@ import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 
-_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64})*")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
@@ -53,11 +52,6 @@ class Names:
     def key_of(self, subject: str) -> str:
         """The key of an entry or a change."""
         return subject[len(self.prefix) + 3 :].replace(".", "/")
-
-
-def is_key(key: str) -> bool:
-    """Whether an entry of ours may be called so: anyone may publish anything beside them."""
-    return _KEY.fullmatch(key) is not None
 
 
 def queue_token(queue: str) -> str:

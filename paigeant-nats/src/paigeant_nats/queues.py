@@ -13,7 +13,7 @@ from paigeant.errors import BackendError, ConfigurationError
 from paigeant.model.message import Message, QueueStats
 
 from .api import SECOND
-from .codec import is_tombstone, read_message
+from .codec import CENTURY, is_tombstone, read_message
 from .errors import CONSUMER_EXISTS, NO_MESSAGE, STREAM_NOT_FOUND, Refusal, number, table
 from .names import queue_of, queue_token
 from .purging import Purge
@@ -69,7 +69,7 @@ class Queues:
             "max_waiting": _WAITING,
         }
         if expires is not None:
-            config["inactive_threshold"] = int(max(expires, 1.0) * SECOND)
+            config["inactive_threshold"] = int(min(max(expires, 1.0), CENTURY) * SECOND)
             config["mem_storage"] = True  # its messages are in the stream; who owns them need not outlive the server
         operation = f"CONSUMER.DURABLE.CREATE.{names.queues}.{queue_token(queue)}"
         body = {"stream_name": names.queues, "action": "create", "config": config}
@@ -107,7 +107,7 @@ class Queues:
     async def _stats(self, queue: str, consumer: dict[str, Any] | None) -> QueueStats:
         session = self._session
         api, names = session.api, session.names
-        delayed = await api.count(names.queues, names.schedules(queue)) if session.queues.schedules else None
+        delayed = await api.count(names.queues, names.schedules(queue)) if session.queue_features.schedules else None
         if consumer is None:  # nobody ever received from it
             return QueueStats(await api.count(names.queues, names.messages(queue)), 0, delayed, 0)
         leased, waiting = number(consumer.get("num_ack_pending")), number(consumer.get("num_waiting"))

@@ -22,7 +22,7 @@ async def queue_rights(session: Session) -> list[Finding]:
     api, names = session.api.prefix, session.names
     needed = {f"{names.prefix}.q.>": f"{_NOBODY}.1", f"$JS.ACK.{names.queues}.>": f"{_NOBODY}.1.1.1.1.1"}
     needed |= {f"{api}.CONSUMER.{operation}.{names.queues}.>": _NOBODY for operation in _OPERATIONS}
-    if session.queues.schedules:
+    if session.queue_features.schedules:
         needed[f"{names.prefix}.s.>"] = f"{_NOBODY}.1"
     return _told("queue rights", await _refused(session, names.queues, needed))
 
@@ -32,7 +32,7 @@ async def store_rights(session: Session) -> list[Finding]:
     api, names = session.api.prefix, session.names
     needed = {f"{names.prefix}.e.>": _NOBODY, f"{names.prefix}.d.>": f"1.1.{_NOBODY}"}
     needed |= {f"{api}.DIRECT.GET.{names.state}.>": names.entry(_NOBODY), f"{api}.STREAM.MSG.DELETE.{names.state}": ""}
-    if not session.state.direct:
+    if not session.state_features.direct:
         needed[f"{api}.STREAM.MSG.GET.{names.state}"] = ""
     return _told("store rights", await _refused(session, names.state, needed, f"{names.prefix}.w.>"))
 

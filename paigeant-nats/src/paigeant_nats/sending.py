@@ -13,6 +13,7 @@ from paigeant.model.message import Publication
 from paigeant.model.store import Write
 
 from .codec import (
+    CENTURY,
     HEADERS,
     HEADROOM,
     MAX_DELAY,
@@ -28,7 +29,6 @@ from .names import message_token, queue_token
 from .session import Session
 
 _AT_ONCE = 500
-_CENTURY = 36_500 * 86_400.0
 
 
 class Outgoing(NamedTuple):
@@ -45,6 +45,7 @@ class Origin(NamedTuple):
     queue: str
     message_id: str
     sequence: int
+    size: int
 
 
 class Sender:
@@ -100,30 +101,31 @@ class Sender:
         subject = session.names.message(queue, token)
         headers = encode_headers(publication, token)
         headers[MESSAGE_ID] = f"{queue_token(queue)}.{token}"
-        if publication.ttl is not None and session.queues.ttl:
+        if publication.ttl is not None and session.queue_features.ttl:
             headers[TTL] = str(whole_seconds(publication.ttl))
         if publication.delay:
             at = latest + self._check_delay(publication.delay)
-            if session.queues.schedules:
+            if session.queue_features.schedules:
                 headers, subject = scheduled(headers, at, subject), session.names.schedule(queue, token)
             else:
                 headers[NOT_BEFORE] = f"{at:.3f}"
-        self._check_size(message.body, headers)
+        self._check_size(message.body, headers, origin.size if origin is not None else 0)
         return Outgoing(subject, message.body, headers)
 
     def _check_delay(self, delay: float) -> float:
-        most = _CENTURY if self._session.queues.schedules else MAX_DELAY
+        most = CENTURY if self._session.queue_features.schedules else MAX_DELAY
         if not 0 < delay <= most:
             where = self._session.link.where
             raise ConfigurationError(f"NATS at {where} cannot delay a message by {delay!r} s, at most by {most:g} s")
         return delay
 
-    def _check_size(self, body: bytes, headers: dict[str, str]) -> None:
+    def _check_size(self, body: bytes, headers: dict[str, str], received: int) -> None:
+        """What was received is passed on as long as the server takes it, whoever sent it with less room for headers."""
         most = self._session.max_payload
         if len(body) <= most - HEADROOM and len(headers.get(HEADERS, "")) < HEADROOM // 2:
             return
         size = len(body) + sum(len(key) + len(value) + 4 for key, value in headers.items()) + 14
-        if len(body) > most - HEADROOM or size > most:
+        if len(body) > max(most - HEADROOM, received) or size > most:
             raise MessageTooLarge(
                 f"a message of {size} bytes: max_payload of NATS at {self._session.link.where} is {most}, of which "
                 f"{HEADROOM} are for headers; raise max_payload in the server's configuration, or send less"

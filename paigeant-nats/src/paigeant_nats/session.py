@@ -13,6 +13,7 @@ from nats.errors import NoRespondersError
 from paigeant.abc import see_through
 from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, ConfigurationError
 
+from .aio import end
 from .api import Api
 from .codec import HEADROOM
 from .errors import Refusal, passes
@@ -40,11 +41,11 @@ class Session:
         self.link = Link(settings)
         self.api = Api(self.link)
         self.version: Version = (0, 0, 0)
-        self.queues, self.state = _NOTHING, _NOTHING
+        self.queue_features, self.state_features = _NOTHING, _NOTHING
         self.max_payload = 1024 * 1024
         self.server_clock = False
         self.uses_queues = queues
-        self._state_ready: asyncio.Future[None] | None = None
+        self._state_ready: asyncio.Task[None] | None = None
         self._open, self._closings = False, 0
         self._mutex = asyncio.Lock()
         self._mending: asyncio.Task[None] | None = None
@@ -59,6 +60,7 @@ class Session:
         closings = self._closings
         async with self._mutex:
             if self._open:
+                self.link.check()
                 return
             try:
                 self._check(closings)
@@ -80,13 +82,19 @@ class Session:
         """Close it all; who is opening it does not succeed."""
         self._open = False
         self._closings += 1
-        self._state_ready = None
         self.link.on_up.clear()
         self.link.on_down.clear()
-        task, self._mending = self._mending, None
-        if task is not None:
-            task.cancel()
-        await see_through(self.link.close())
+        ready, self._state_ready = self._state_ready, None
+        mending, self._mending = self._mending, None
+        await see_through(self._end(ready, mending))
+
+    async def _end(self, ready: asyncio.Task[None] | None, mending: asyncio.Task[None] | None) -> None:
+        await self.link.close()
+        if mending is not None:
+            await end(mending)
+        if ready is not None:  # it finds the link closed, and tells so whoever waits for it
+            await asyncio.wait([ready])
+            _failed(ready)
 
     @property
     def shown_version(self) -> str:
@@ -99,10 +107,10 @@ class Session:
         ready = self._state_ready
         return not self.uses_queues or (ready is not None and ready.done() and not _failed(ready))
 
-    async def state_stream(self) -> None:
+    async def ensure_state_stream(self) -> None:
         """Make and check the stream of the store, once: who uses no store has none."""
         if self._state_ready is None or (self._state_ready.done() and _failed(self._state_ready)):
-            self._state_ready = asyncio.ensure_future(self._settled(self._prepare_state))
+            self._state_ready = asyncio.create_task(self._settled(self._prepare_state))
         await asyncio.shield(self._state_ready)
 
     def mend(self) -> None:
@@ -123,14 +131,16 @@ class Session:
         :raises BackendUnavailable: it was not stored.
         :raises OutcomeUnknown: no answer came.
         """
-        deadline = time.monotonic() + self.settings.timeout
+        patience = self.settings.timeout
+        deadline = time.monotonic() + patience
         while True:
             try:
-                return await self.link.request(subject, payload, headers, write=True)
+                return await self.link.request(subject, payload, headers, write=True, patience=patience)
             except BackendUnavailable as exc:
                 if self.link.is_up:
                     self.mend()
-                if not isinstance(exc.__cause__, NoRespondersError) or time.monotonic() > deadline:
+                patience = deadline - time.monotonic() - _PAUSE
+                if not isinstance(exc.__cause__, NoRespondersError) or patience <= 0:
                     raise
             await asyncio.sleep(_PAUSE)
 
@@ -197,8 +207,8 @@ class Session:
         self._look_at_server()
         if self.uses_queues:
             wanted = queue_stream(self.names, self.settings, self.version)
-            self.queues = await ensure_stream(self.api, wanted, self.settings)
-            if self.settings.atomic and not self.queues.atomic:
+            self.queue_features = await ensure_stream(self.api, wanted, self.settings)
+            if self.settings.atomic and not self.queue_features.atomic:
                 raise ConfigurationError(
                     f"PAIGEANT_NATS_ATOMIC needs NATS 2.12.1 or newer; {self.link.where} has {self.shown_version}"
                 )
@@ -209,7 +219,7 @@ class Session:
 
     async def _prepare_state(self) -> None:
         wanted = state_stream(self.names, self.settings, self.version)
-        self.state = await ensure_stream(self.api, wanted, self.settings)
+        self.state_features = await ensure_stream(self.api, wanted, self.settings)
 
     async def _mend(self) -> None:
         pause = 0.1

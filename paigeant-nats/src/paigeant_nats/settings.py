@@ -41,7 +41,7 @@ class NatsSettings(PluginSettings):
         for single messages: the server syncs its file for each batch.
     :param max_ack_pending: deliveries of one queue that may be open at once, delayed releases included.
     :param connect_timeout: seconds until a server that does not answer counts as out of reach.
-    :param timeout: seconds until a request that got no answer fails.
+    :param timeout: seconds until a request that got no answer fails, unless the answer may still be on its way.
     """
 
     url: str | None = Field(None, repr=False)
@@ -118,8 +118,8 @@ def _address(text: str) -> str:
     try:
         parts = urlsplit(f"//{text}")
         port = parts.port or 4222
-    except ValueError as exc:
-        raise _bad_url("has a port that is no number, or a broken IPv6 address") from exc
+    except ValueError:  # which may show a password as the port
+        raise _bad_url("has a port that is no number, or a broken IPv6 address") from None
     if not parts.hostname or any(c.isspace() for c in text):
         raise _bad_url("has a host without a name")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

@@ -11,13 +11,12 @@ from paigeant.abc import StateStore, see_through
 from paigeant.errors import BackendCorrupt, BackendUnavailable, ConfigurationError, RevisionConflict
 from paigeant.model.capabilities import Capabilities
 from paigeant.model.finding import Finding
-from paigeant.model.store import ABSENT, ANY, KEEP, Entry, Expected, Keep, check_key
+from paigeant.model.store import ABSENT, ANY, KEEP, KEY, Entry, Expected, Keep, check_key
 
 from .codec import HEADROOM
 from .entries import Entries, Mismatch
 from .hints import Hints
 from .link import log
-from .names import is_key
 from .session import Session
 from .settings import NatsSettings
 from .values import OVERHEAD, Stored
@@ -64,6 +63,7 @@ class NatsStore(StateStore):
     async def disconnect(self) -> None:
         """See ``StateStore.disconnect``."""
         if not self._follows:
+            self._session.link.check_leaving()
             await see_through(self._disconnect())
 
     async def _disconnect(self) -> None:
@@ -104,14 +104,10 @@ class NatsStore(StateStore):
         check_key(key)
         if (due is not None and not abs(due) < 1e12) or (ttl is not None and not 0 <= ttl < 1e10):
             raise ConfigurationError(f"key {key!r}: due={due!r} and ttl={ttl!r} must be plain numbers of seconds")
-        if value is not KEEP and not isinstance(expected, int):
-            if expected is ANY:
-                return await self._entries.write(key, value, None, due, ttl)
+        if value is not KEEP and (expected is ANY or expected is ABSENT or expected > 0):
+            sequence = None if expected is ANY else 0 if expected is ABSENT else expected
             with contextlib.suppress(Mismatch):
-                return await self._entries.write(key, value, 0, due, ttl)
-        elif value is not KEEP and expected > 0:  # type: ignore[operator]
-            with contextlib.suppress(Mismatch):
-                return await self._entries.write(key, value, expected, due, ttl)  # type: ignore[arg-type]
+                return await self._entries.write(key, value, sequence, due, ttl)
         return await self._put_upon(key, value, expected, due, ttl)
 
     async def _put_upon(
@@ -146,8 +142,8 @@ class NatsStore(StateStore):
         folder = prefix.rpartition("/")[0]
         matching = f"{names.entry(check_key(folder))}.>" if folder else f"{names.prefix}.e.>"
         subjects = await self._session.api.subjects(names.state, matching)
-        keys = sorted(
-            key for key in map(names.key_of, subjects) if key.startswith(prefix) and key > after and is_key(key)
+        keys = sorted(  # anyone may publish anything beside them, under any name
+            key for key in map(names.key_of, subjects) if key.startswith(prefix) and key > after and KEY.fullmatch(key)
         )
         while keys and len(found) < limit:
             some, keys = keys[: limit - len(found)], keys[limit - len(found) :]
@@ -203,7 +199,7 @@ class NatsStore(StateStore):
     async def _use(self) -> None:
         self._session.link.check()
         if self._follows and not self._session.has_state:
-            await self._session.state_stream()
+            await self._session.ensure_state_stream()
         if not self._listening:
             self._session.link.on_up.append(self._watches.wake)
             self._listening = True

@@ -105,6 +105,7 @@ async def ensure_stream(api: Api, wanted: dict[str, Any], settings: NatsSettings
     """Make the stream, or see that the one there will do; switch on what it lacks and the server has.
 
     :raises ConfigurationError: it was made with settings that would lose or mix up messages.
+    :raises BackendUnavailable: somebody else is making it, and is not done yet.
     """
     name = wanted["name"]
     found = await api.find(f"STREAM.INFO.{name}")
@@ -125,10 +126,13 @@ async def ensure_stream(api: Api, wanted: dict[str, Any], settings: NatsSettings
     try:
         return Features.of((await api.call(f"STREAM.UPDATE.{name}", config | changes, write=True))["config"])
     except Refusal as exc:
-        raise ConfigurationError(
-            f"stream {name!r} at NATS {api.link.where} lacks {changes}, and cannot be changed: {exc}; "
-            "lift what the server names, or take another PAIGEANT_NAMESPACE"
-        ) from exc
+        error = api.mapped(exc)
+        if isinstance(error, ConfigurationError):
+            error = ConfigurationError(
+                f"stream {name!r} lacks {changes}, and cannot be changed: {error}; lift what the server names, or take "
+                "another PAIGEANT_NAMESPACE"
+            )
+        raise error from exc
 
 
 def _compare(config: Mapping[str, Any], wanted: Mapping[str, Any], settings: NatsSettings, where: str) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
 from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from paigeant.abc import Consumer, Scope, Transport, see_through
+from paigeant.abc import Consumer, Scope, Transport, check_consume, see_through
 from paigeant.errors import ConfigurationError
 from paigeant.model.capabilities import Capabilities
 from paigeant.model.finding import Finding
@@ -58,9 +57,9 @@ class NatsTransport(Transport):
             atomic_settle=self._settings.atomic,
             renewable=True,
             counts_deliveries=True,
-            max_delay=None if session.queues.schedules else MAX_DELAY,
+            max_delay=None if session.queue_features.schedules else MAX_DELAY,
             max_message=session.max_payload - HEADROOM,
-            dedup_window=session.queues.window,
+            dedup_window=session.queue_features.window,
             persistent_queues=True,
         )
 
@@ -71,7 +70,11 @@ class NatsTransport(Transport):
             self._atomic = OneAct(self._session)
 
     async def disconnect(self) -> None:
-        """See ``Transport.disconnect``; what consumers still hold is given back."""
+        """See ``Transport.disconnect``; what consumers still hold is given back.
+
+        :raises ConfigurationError: it was connected in another event loop, which is not closed.
+        """
+        self._session.link.check_leaving()
         await see_through(self._disconnect())
 
     async def _disconnect(self) -> None:
@@ -102,9 +105,9 @@ class NatsTransport(Transport):
         messages stay for their ``ttl``.
         """
         self._session.link.check()
-        names = list(dict.fromkeys(queues))
-        if not names or not 0.1 <= lease <= 86_400 * 7 or not (expires is None or 0 < expires < math.inf):
-            raise ConfigurationError(f"consume needs queues and a lease of 0.1 s to 7 days, not {names!r}, {lease!r}")
+        names = check_consume(queues, lease, expires)
+        if not 0.1 <= lease <= 86_400 * 7:
+            raise ConfigurationError(f"NATS: a lease is 0.1 s to 7 days, not {lease!r} s; set PAIGEANT_LEASE")
 
         async def declare(queue: str) -> int:
             return await self._queues.declare(queue, lease, expires)
