@@ -47,6 +47,25 @@ async def until(true: Any, within: float = 20.0) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_the_server_knows_that_a_consumer_left_before_it_is_gone(
+    own_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it sends the next message to nobody: the answer to a ping tells only of what was written before the ping."""
+    written: list[bytes] = []
+    async with opened(own_nats.url) as transport:
+        socket: Any = transport._session.link.client._transport
+        write, write_all = socket.write, socket.writelines
+        monkeypatch.setattr(socket, "write", lambda data: (written.append(data), write(data))[1])
+        monkeypatch.setattr(socket, "writelines", lambda data: (written.extend(data), write_all(data))[1])
+        async with transport.consume(["work"], lease=30) as consumer:
+            waiting = asyncio.create_task(consumer.receive(1))
+            await asyncio.sleep(0)
+            waiting.cancel()
+    verbs = [verb for line in written if (verb := line.split()[0]) in {b"UNSUB", b"PING"}]
+    assert b"UNSUB" in verbs
+    assert b"PING" in verbs[verbs.index(b"UNSUB") :]
+
+
 async def test_leaving_a_consumer_during_a_stall_makes_nobody_deaf(own_nats: NatsServer) -> None:
     """The answer to a ping whose sender gave up comes when the server goes on."""
     with Proxy(own_nats.host, own_nats.port) as proxy:
