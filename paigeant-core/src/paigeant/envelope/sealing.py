@@ -46,29 +46,39 @@ async def seal_origin(
     :raises SignerUnavailable: it could not be signed; nothing was made.
     """
     _check_times(wf, iat, exp, deadline, security)
-    members: dict[str, Any] = {
-        "wf": check_correlation_id(wf),
-        "iss": security.issuer,
-        "aud": security.namespace,
-        "iat": iat,
-        "exp": exp,
-        "dl": deadline,
-        "reply_to": reply_to,
-        "vars": dict(variables) or None,
-        "items": tuple([Item(step=step) for step in steps]),
-        "rev": rev,
-        "policy": security.policy,
-        "signers": security.kids,
-    }
-    try:
-        payload = write_claims(Origin(**members))
-        origin = read_claims(payload, Origin)
-    except (EnvelopeFormatError, LimitExceeded, SerializationError) as exc:
-        raise InvalidWorkflow(f"workflow {wf!r}: {exc}") from exc
+    payload, origin = _written(
+        wf=check_correlation_id(wf),
+        iat=iat,
+        exp=exp,
+        dl=deadline,
+        reply_to=reply_to,
+        vars=dict(variables) or None,
+        items=tuple([Item(step=step) for step in steps]),
+        rev=rev,
+        **_terms(security),
+    )
     record = await sign(payload, "origin", security)
     slip = start(origin)
     kept, lacking = _carried(slip, {}, blobs)
     return _sealed(Opened(Envelope((record,), kept, ext or {}), slip, (), lacking), security)
+
+
+def _terms(security: Security) -> dict[str, Any]:
+    return {
+        "iss": security.issuer,
+        "aud": security.namespace,
+        "policy": security.policy,
+        "signers": security.kids,
+    }
+
+
+def _written(**members: Any) -> tuple[bytes, Origin]:
+    """The bytes to sign, and what a reader will make of them."""
+    try:
+        payload = write_claims(Origin(**members))
+        return payload, read_claims(payload, Origin)
+    except (EnvelopeFormatError, LimitExceeded, SerializationError) as exc:
+        raise InvalidWorkflow(f"workflow {members['wf']!r}: {exc}") from exc
 
 
 def _check_times(wf: str, iat: int, exp: int, deadline: int | None, security: Security) -> None:

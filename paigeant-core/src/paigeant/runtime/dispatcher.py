@@ -76,38 +76,28 @@ class WorkflowDispatcher(Face):
 
         :param activities: the itinerary.
         :param variables: values for parameters that the itinerary does not name.
-        :param obo_token: token of the user on whose behalf it runs; refused while no on-behalf-of
-            provider is configured.
+        :param obo_token: token of the user it runs for; refused while no on-behalf-of provider is configured.
         :param correlation_id: ``[A-Za-z0-9._-]{1,128}``; default a random UUID.
         :param revisions: what activities may change in the itinerary; default nothing.
-        :param expires: a timedelta or seconds after which it ends as ``expired``; default from
-            configuration (24 h). As clocks may differ, its steps run for 60 s more. With a state store
-            any worker of the namespace ends it, though nobody serves its queue, at most five minutes later.
+        :param expires: a timedelta or seconds after which it ends as ``expired``; default from configuration (24 h).
+            Its steps run for 60 s more, as clocks differ. With a state store any worker of the namespace ends it,
+            though nobody serves its queue, at most five minutes later.
         :returns: the correlation id.
-        :raises InvalidWorkflow: the itinerary or a value is wrong; nothing was published.
-        :raises SerializationError: a value cannot be carried; names it.
+        :raises InvalidWorkflow, SerializationError, MessageTooLarge: the itinerary or a value is wrong, cannot be
+            carried, or does not fit; nothing was published.
         :raises DuplicateWorkflow: the id is taken by other content.
-        :raises MessageTooLarge: the workflow does not fit into a message.
         :raises ConfigurationError: a token, and no provider for it.
         :raises SignerUnavailable: it could not be signed; nothing was published.
-        :raises BackendUnavailable: the broker or store is not reached, or refuses to store more; nothing
-            was published. What may have been published is settled before this returns, however long
-            that takes; without a store it is raised as ``OutcomeUnknown``.
+        :raises BackendUnavailable: broker or store are out of reach or full; nothing was published. What may have
+            been is settled before, however long that takes; without a store it is raised as ``OutcomeUnknown``.
         """
-        if obo_token is not None:
-            raise ConfigurationError(
-                "obo_token was given, but no on-behalf-of provider is configured; nothing was published. "
-                "A token never travels in a message: leave it out, or configure a provider"
-            )
+        _refuse(obo_token)
         env = await self._session.open()
         wf = check_correlation_id(correlation_id) if correlation_id is not None else str(uuid.uuid4())
         outbox = Outbox(env)
         opened, keys = await self._seal(env, wf, activities, _mapping(variables), revisions, expires, outbox)
         await self._send(env, opened, keys, outbox)
-        if env.notifier:
-            event = event_id(keys.hop_id(0), WorkflowDispatched, 0)
-            names = tuple(spec.name for spec in activities)
-            await env.notifier.tell(WorkflowDispatched(event, wf, env.now(), names))
+        await _tell(env, wf, keys, activities)
         return wf
 
     async def _seal(
@@ -164,6 +154,21 @@ class WorkflowDispatcher(Face):
             if await _same_again(env, env.store, keys, origin.wf, content):
                 return None
         return await self._send(env, opened, keys, outbox)
+
+
+def _refuse(obo_token: str | None) -> None:
+    if obo_token is not None:
+        raise ConfigurationError(
+            "obo_token was given, but no on-behalf-of provider is configured; nothing was published. "
+            "A token never travels in a message: leave it out, or configure a provider"
+        )
+
+
+async def _tell(env: Environment, wf: str, keys: BranchKeys, activities: Sequence[ActivitySpec]) -> None:
+    if env.notifier:
+        event = event_id(keys.hop_id(0), WorkflowDispatched, 0)
+        names = tuple(spec.name for spec in activities)
+        await env.notifier.tell(WorkflowDispatched(event, wf, env.now(), names))
 
 
 async def _same_again(env: Environment, store: StateStore, keys: BranchKeys, wf: str, content: str) -> bool:
