@@ -108,8 +108,8 @@ class Transport(ABC):
         * **T21** The lease is a property of the queue: the first to declare it stores it; consuming with
           another value raises ``ConfigurationError``. So does consuming from no queue, or with a ``lease`` or
           ``expires`` that is no positive, finite number of seconds (``check_consume``).
-        * **T22** Leaving the context stops receiving; deliveries not settled by then are released or
-          keep their lease, and are never lost.
+        * **T22** Leaving the context stops receiving: what is published from then on, by anyone, goes to others.
+          Deliveries not settled by then are released or keep their lease, and are never lost.
         * **T23** When a consumer's process dies, its deliveries come back: at the latest when their
           lease ends.
         * **T28** With ``expires`` these queues serve one process (a reply address): one that had no
