@@ -13,7 +13,7 @@ from paigeant.errors import BackendError, BackendUnavailable
 from paigeant_rabbitmq.transport import RabbitMQTransport
 from rig.clusters import RabbitCluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.external_service, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.external_service, pytest.mark.xdist_group("rabbitmq-cluster")]
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from rig.ports import HOST, free_port
 
 from .redis_kit import SentinelServer, repeat
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 PATIENCE = 60.0
 
 

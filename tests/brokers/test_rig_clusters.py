@@ -43,6 +43,7 @@ async def make_queue(cluster: RabbitCluster) -> None:
 
 
 @pytest.mark.external_service
+@pytest.mark.xdist_group("rabbitmq-cluster")
 def test_rabbitmq(tmp_path: Path) -> None:
     with RabbitCluster(tmp_path) as cluster:
         asyncio.run(make_queue(cluster))

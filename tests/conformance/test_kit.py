@@ -356,3 +356,26 @@ def test_what_ignores_cancellation_is_told_and_ended_in_its_own_test(
         Stubborn().test_T01_stubborn(tmp_path)
     gc.collect()
     assert later == []
+
+
+# --- what a failed test leaves
+
+
+class Careless(Suite):
+    """Its test fails, and leaves a task that fails after it."""
+
+    @conformance()
+    async def test_T01_careless(self, prepared: Path) -> None:
+        async def fail() -> None:
+            raise RuntimeError("nobody asks")
+
+        left = asyncio.create_task(fail())
+        await asyncio.wait([left])
+        raise AssertionError("told")
+
+
+def test_what_a_failed_test_left_is_told_in_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(AssertionError, match="told"):
+        Careless().test_T01_careless(tmp_path)
+    gc.collect()
+    assert not caplog.records

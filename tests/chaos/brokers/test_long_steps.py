@@ -41,7 +41,6 @@ def impatient(server: Server) -> Iterator[None]:
         server.control("eval", setting.format(1_800_000, 60_000))
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("store", STORES[:2] if PROOF else STORES[:1])
 @pytest.mark.parametrize("broker", BROKERS)
 async def test_runs_once(

@@ -102,6 +102,9 @@ class Suite:
         stuck: list[Coroutine[Any, Any, Any]] = []
         try:
             runner.run(self._within_limit(body, tmp_path))
+        except BaseException:  # told; what it left unfinished would be told too, in whichever test it is collected
+            runner.get_loop().set_exception_handler(lambda _loop, _context: None)
+            raise
         finally:
             stuck += runner.run(_cancel_rest(self.patience))
             if stuck:
