@@ -54,8 +54,9 @@ def test_the_environment_fills_them(monkeypatch: pytest.MonkeyPatch) -> None:
         "amqp://u:hush@h:99999/",
         "amqp://u:hush/x@h/",
         "amqp://u:1/hush@h/",
-        "amqp://u:hush\u2100@h/",
-        "amqp://[hush]@h/",
+        "amqp://u@hush\u2100/",
+        "amqp://u:p@[hush]/",
+        "amqp://u:p@a,[hush:5672/",
         "hush://u@h/",
     ],
 )

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from paigeant.errors import ConfigurationError
-from paigeant.plugins import PluginSettings
+from paigeant.plugins import PluginSettings, split_url
 
 QueueType = Literal["quorum", "classic"]
 _PORTS = {"amqp": 5672, "amqps": 5671}
@@ -111,10 +111,7 @@ class Place(NamedTuple):
 
 
 def _parts(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # which may show the password
-        raise _malformed("a bracket or another special character is not percent-encoded") from None
+    parts = split_url(url)
     if parts.scheme not in _PORTS:
         raise _malformed("the scheme is neither amqp nor amqps")
     if parts.query or parts.fragment:

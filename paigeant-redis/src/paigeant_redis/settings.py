@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote
 
 from pydantic import Field, SecretStr
 
 from paigeant.errors import ConfigurationError
-from paigeant.plugins import PluginSettings
+from paigeant.plugins import PluginSettings, split_url
 
 DEFAULT_URL: Final = "redis://localhost:6379/0"
 _PORT: Final = 6379
@@ -150,10 +151,7 @@ class Target(NamedTuple):
 
 
 def _parse(url: str) -> Target:
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # which may show the password
-        raise _malformed("a bracket in it does not enclose an IPv6 address") from None
+    parts = split_url(url)
     if parts.scheme == "unix":
         return _socket(parts)
     if parts.scheme not in {"redis", "rediss"}:
@@ -181,10 +179,18 @@ def _socket(parts: SplitResult) -> Target:
 def _address(text: str) -> Address:
     host, bracket, rest = text.rpartition("]")
     name, _, port = (host + bracket, "", rest.removeprefix(":")) if bracket else text.partition(":")
-    name = name.removeprefix("[").removesuffix("]")
+    if bracket:
+        name = _ipv6(name)
     if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise _malformed("the port is a number from 1 to 65535")
     return Address(name or "localhost", int(port or _PORT))
+
+
+def _ipv6(text: str) -> str:
+    try:
+        return str(IPv6Address(text[1:-1] if text.startswith("[") else text))
+    except ValueError:  # which may show the password
+        raise _malformed("a bracket in it does not enclose an IPv6 address") from None
 
 
 def _malformed(why: str) -> ConfigurationError:

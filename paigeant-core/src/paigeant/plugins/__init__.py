@@ -12,6 +12,7 @@ from .descriptors import (
 from .hookspecs import hookimpl
 from .registry import PluginRegistry
 from .settings import CommaSeparated, CoreSettings, PluginSettings
+from .urls import split_url
 
 __all__ = [
     "CommaSeparated",
@@ -26,4 +27,5 @@ __all__ = [
     "StateStorePlugin",
     "TransportPlugin",
     "hookimpl",
+    "split_url",
 ]

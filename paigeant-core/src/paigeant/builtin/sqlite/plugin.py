@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from ...abc.store import StateStore
 from ...abc.transport import Transport
 from ...errors import ConfigurationError
-from ...plugins import PluginSettings, StateStorePlugin, TransportPlugin, hookimpl
+from ...plugins import PluginSettings, StateStorePlugin, TransportPlugin, hookimpl, split_url
 
 _SUMMARY = "A file on this machine: durable, for any number of processes, without a server"
 
@@ -34,7 +34,7 @@ class SqliteSettings(PluginSettings):
 
 
 def _file_of(url: str) -> Path:
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme != "sqlite" or parts.netloc or not parts.path.startswith("/") or parts.query or parts.fragment:
         raise ConfigurationError(
             "a SQLite URL must be sqlite:///absolute/path.db; a relative path goes into PAIGEANT_SQLITE_PATH"
