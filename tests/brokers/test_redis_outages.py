@@ -22,8 +22,10 @@ from paigeant.errors import (
 )
 from paigeant.model.message import Message, Publication
 from paigeant.model.store import ABSENT, Write
+from paigeant_redis.dial import Dialer
 from paigeant_redis.settings import RedisSettings
 from paigeant_redis.transport import RedisTransport
+from paigeant_redis.wire import Wire
 from rig.brokers import RedisServer
 from rig.proxy import Proxy
 
@@ -123,6 +125,23 @@ async def test_an_answer_may_take_longer_than_the_time_out_while_it_is_coming(ow
             await delivery.settle()
 
 
+async def test_who_is_cancelled_while_sending_cuts_off_nobody_else(own_redis: RedisServer) -> None:
+    large = Publication("work", Message("large", bytes(15_000_000)))  # more than the network takes by itself
+    async with RedisTransport(settings(own_redis.url, timeout=PATIENCE)) as transport:
+        own_redis.pause()
+        try:
+            publishing = asyncio.ensure_future(transport.publish(large))
+            await asyncio.sleep(0.1)
+            asking = asyncio.ensure_future(transport.queues("work"))
+            await asyncio.sleep(0.1)
+            asking.cancel()
+            await asyncio.wait([asking])
+        finally:
+            own_redis.resume()
+        await publishing
+        assert (await transport.queues("work"))["work"].ready == 1
+
+
 async def test_no_library_repeats_a_write(own_redis: RedisServer) -> None:
     """A frozen server gets the message once, although the caller was told that nobody knows."""
     async with RedisTransport(settings(own_redis.url)) as transport:
@@ -218,6 +237,22 @@ async def test_a_replica_is_left_and_nothing_is_claimed_there(own_redis: RedisSe
         await client.execute_command("REPLICAOF", "NO", "ONE")
         await repeat(lambda: transport.publish(publication(2)))
         assert (await receiving).message.id == "m-2"
+
+
+async def test_a_server_that_is_left_is_asked_nothing_more(own_redis: RedisServer) -> None:
+    """However busy the connection is: it is hung up when what was asked before is answered, and that comes."""
+    async with bare_client(own_redis) as client, asyncio.timeout(PATIENCE):
+        wire = Wire(Dialer(settings(own_redis.url)), PATIENCE)
+        old = await wire.call("CLIENT", "ID")
+        asked = asyncio.ensure_future(wire.call("BLPOP", "key", 0))
+        await asyncio.sleep(0)
+        wire.leave()
+        new = asyncio.ensure_future(wire.call("CLIENT", "ID"))
+        await asyncio.sleep(0)
+        await client.rpush("key", "value")
+        assert await asked == [b"key", b"value"]
+        assert await new != old
+        await wire.close()
 
 
 async def test_wrong_addresses_and_logins_are_named(tmp_path: Path) -> None:

@@ -34,9 +34,6 @@ class Connection(Protocol):
     async def connect(self) -> None:
         """Connect and log in."""
 
-    async def send_packed_command(self, command: bytes, check_health: bool = True) -> None:
-        """Send what ``pack`` made."""
-
     async def send_command(self, *args: str) -> None:
         """Send a command."""
 
@@ -63,6 +60,16 @@ def heard(connection: Connection) -> float:
 
 def cut(connection: Connection) -> None:
     """Hang up at once, from wherever: what a dead peer has not taken is of no use."""
+async def send(connection: Connection, packed: bytes) -> None:
+    """Send what ``pack`` made, and wait while much is to be sent.
+
+    Who is cancelled meanwhile has sent it nevertheless. redis-py would hang up then, on all the others, too.
+    """
+    writer: asyncio.StreamWriter = cast("Any", connection)._writer
+    writer.write(packed)
+    await writer.drain()
+
+
     inner = cast("Any", connection)
     if (writer := inner._writer) is not None:
         writer.transport.abort()

@@ -10,7 +10,7 @@ from redis import exceptions as client
 
 from paigeant.errors import BackendClosed, BackendError
 
-from .client import Argument, Connection, Reply, cut, heard, pack
+from .client import Argument, Connection, Reply, cut, heard, pack, send
 from .dial import Dialer
 from .errors import code_of, elsewhere, lost, refused
 
@@ -73,10 +73,7 @@ class Wire:
         :raises OutcomeUnknown: sent and not answered.
         """
         packed = pack(after) + pack(command) if after else pack(command)
-        while self._connection is None:
-            self._check()
-            await self.open()
-        self._check()
+        connection = await self._ready()
         future: asyncio.Future[Reply] = self._loop.create_future()
         deadline = self._loop.time() + self._timeout + patience
         if after:
@@ -84,7 +81,14 @@ class Wire:
         self._waiting.append(_Waiting(future, deadline, changes))
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._watch)
-        await self._send(self._connection, packed)
+        try:
+            await send(connection, packed)
+        except asyncio.CancelledError:
+            if not future.cancel():
+                future.exception()  # seen: nobody else will ask
+            raise
+        except OSError as exc:
+            self._hang_up(exc)
         return await future
 
     async def close(self) -> None:
@@ -115,14 +119,16 @@ class Wire:
         if not task.cancelled():
             task.exception()  # seen: whoever waited was told, and nobody may be left to
 
-    async def _send(self, connection: Connection, packed: bytes) -> None:
-        try:
-            await connection.send_packed_command(packed, check_health=False)
-        except asyncio.CancelledError:
-            self._hang_up(client.ConnectionError("cancelled while sending"))  # half a command may have left
-            raise
-        except (client.RedisError, OSError) as exc:
-            self._hang_up(exc)
+    async def _ready(self) -> Connection:
+        """A connection to say something on: not one that is being left, or it would never fall silent."""
+        while (connection := self._connection) is None or self._leaving:
+            self._check()
+            if connection is None or self._reader is None:
+                await self.open()
+            else:
+                await asyncio.wait([self._reader])
+        self._check()
+        return connection
 
     async def _read(self, connection: Connection) -> None:
         try:
