@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import uuid
 from collections.abc import AsyncIterator
@@ -14,13 +15,14 @@ import redis.asyncio as bare
 
 import paigeant_redis.layout as layout
 import paigeant_redis.watches as watches_module
-from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, ConfigurationError
+from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, ConfigurationError, OutcomeUnknown
 from paigeant.model.store import ABSENT, Write
 from paigeant_redis.dial import Dialer
 from paigeant_redis.layout import read_message
 from paigeant_redis.settings import RedisSettings
 from paigeant_redis.store import RedisStore
 from paigeant_redis.transport import RedisTransport
+from paigeant_redis.wire import Wire
 from rig.brokers import RedisServer
 from rig.ports import free_port
 
@@ -323,6 +325,31 @@ async def test_a_host_that_talks_nonsense_does_not_stand_in_the_way(
             await (await Dialer(RedisSettings(url=url, mode=mode)).dial()).disconnect()
         with pytest.raises(BackendUnavailable, match=f"127.0.0.1:{mad}"):
             await Dialer(RedisSettings(url=f"redis://127.0.0.1:{mad}", mode=mode)).dial()
+
+
+@pytest.mark.parametrize("answer", [b"+OK\r\n+OK", b"-MOVED elsewhere", b"?"])
+async def test_a_server_that_talks_nonsense_is_hung_up_on_at_once(answer: bytes) -> None:
+    """Also when it says more than it was asked: whose answer the next one is, nobody knows."""
+    async with stub((b"ODD", answer + b"\r\n")) as port, asyncio.timeout(PATIENCE):
+        wire = Wire(Dialer(RedisSettings(url=f"redis://127.0.0.1:{port}")), 2 * PATIENCE)
+        for _ in range(2):
+            with contextlib.suppress(OutcomeUnknown):
+                await wire.call("ODD")
+        assert await wire.call("PING") == b"OK"
+        await wire.close()
+
+
+async def test_watchers_outlive_nonsense(caplog: pytest.LogCaptureFixture) -> None:
+    answers = (b"SUBSCRIBE", b"-MOVED elsewhere\r\n"), (b"MGET", b"*1\r\n$-1\r\n"), (b"INFO", b"$0\r\n\r\n")
+    async with (
+        stub(*answers) as port,
+        RedisStore(RedisSettings(url=f"redis://127.0.0.1:{port}")) as store,
+        aclosing(store.watch("a")) as changes,
+        asyncio.timeout(PATIENCE),
+    ):
+        assert await anext(changes) is None
+        while not any("not heard of" in line for line in caplog.messages):
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("role", [b":5", b"*0", b"$-1", b"$10\r\nrole:slave"])

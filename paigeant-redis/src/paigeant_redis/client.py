@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
 import hiredis
+from redis import exceptions as client
 from redis._parsers import _AsyncHiredisParser
 from redis.asyncio.connection import AbstractConnection
 
@@ -20,6 +21,13 @@ class Parser(_AsyncHiredisParser):
     """Remembers when bytes last arrived: an answer may take its time on a slow network."""
 
     heard = 0.0
+
+    async def read_response(self, *args: Any, **options: Any) -> Reply:
+        """The next answer; what redis-py cannot read, such as an odd redirection, is nonsense and no bug of ours."""
+        try:
+            return await cast("Any", super()).read_response(*args, **options)
+        except ValueError as exc:
+            raise client.InvalidResponse(f"an error it told cannot be read: {exc}") from exc
 
     async def read_from_socket(self) -> Literal[True]:
         """Read what has arrived, or wait for it."""
@@ -52,14 +60,6 @@ def typed(connection: AbstractConnection) -> Connection:
     return cast("Connection", connection)
 
 
-def heard(connection: Connection) -> float:
-    """When bytes last arrived, on the clock of the event loop."""
-    parser: Parser = cast("Any", connection)._parser
-    return parser.heard
-
-
-def cut(connection: Connection) -> None:
-    """Hang up at once, from wherever: what a dead peer has not taken is of no use."""
 async def send(connection: Connection, packed: bytes) -> None:
     """Send what ``pack`` made, and wait while much is to be sent.
 
@@ -70,6 +70,14 @@ async def send(connection: Connection, packed: bytes) -> None:
     await writer.drain()
 
 
+def heard(connection: Connection) -> float:
+    """When bytes last arrived, on the clock of the event loop."""
+    parser: Parser = cast("Any", connection)._parser
+    return parser.heard
+
+
+def cut(connection: Connection) -> None:
+    """Hang up at once, from wherever: what a dead peer has not taken is of no use."""
     inner = cast("Any", connection)
     if (writer := inner._writer) is not None:
         writer.transport.abort()

@@ -149,6 +149,8 @@ class Wire:
                 self._hang_up(exc)
 
     def _answer(self, reply: Reply = None, error: Exception | None = None) -> None:
+        if not self._waiting:
+            raise client.InvalidResponse("it answers what nobody asked")
         future = self._waiting.popleft().future
         if future is None or future.done():
             return
