@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+from redis.crc import key_slot
 
 from paigeant.errors import BackendUnavailable, ConfigurationError
 from paigeant.model.message import Message, Publication
@@ -129,6 +130,32 @@ async def test_a_cluster_fails_over_under_a_namespace(cluster: list[RedisServer]
     ask(cluster[3], "CLUSTER", "REPLICATE", name)
     await until(lambda: ask(cluster[3], "ROLE")[3] == b"connected")
     await work_through_a_failover(settings, primary)
+
+
+def move(slot: int, source: RedisServer, target: RedisServer) -> None:
+    """As an operator rebalances a cluster."""
+    names = [ask(node, "CLUSTER", "MYID").decode() for node in (source, target)]
+    ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", names[0])
+    ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", names[1])
+    while keys := ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 100):
+        ask(source, "MIGRATE", target.host, target.port, "", 0, 5000, "KEYS", *keys)
+    for node in (target, source):
+        ask(node, "CLUSTER", "SETSLOT", slot, "NODE", names[1])
+
+
+async def test_watchers_follow_their_slot_to_another_node(cluster: list[RedisServer]) -> None:
+    await until(lambda: all(healthy(node) for node in cluster))
+    settings = RedisSettings(url=f"redis://{HOST}:{cluster[0].port}", mode="cluster", connect_timeout=PATIENCE)
+    async with RedisTransport(settings) as transport:
+        server, store = transport._link.server(), transport.state_store()
+        with server.watches.watching("a") as watch:
+            assert await watch.news(PATIENCE) == b""  # the subscription stands
+            source = next(node for node in cluster if node.port == server.dialer.address.port)
+            await asyncio.to_thread(move, key_slot(server.prefix.encode()), source, cluster[3])
+            async with asyncio.timeout(PATIENCE):
+                while not (await watch.news(0.1)).endswith(b"value"):
+                    await repeat(lambda: store.put("a", b"value"), PATIENCE)
+        assert server.dialer.address.port == cluster[3].port
 
 
 async def test_a_cluster_used_as_a_single_server_is_explained(cluster: list[RedisServer]) -> None:

@@ -55,6 +55,7 @@ class Watches:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._watches: dict[str, set[Watch]] = {}
+        self._asked: set[str] = set()
         self._standing: set[str] = set()
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -98,7 +99,7 @@ class Watches:
                 try:
                     await self._serve(connection)
                 finally:
-                    self._standing.clear()
+                    self._asked, self._standing = set(), set()
                     await connection.disconnect(nowait=True)
             except (PaigeantError, client.RedisError, OSError) as exc:
                 pause = next(self._outage)
@@ -117,16 +118,16 @@ class Watches:
 
     async def _subscribe(self, connection: Connection) -> None:
         """Keep the subscriptions equal to what is watched."""
-        asked: set[str] = set()
         sharded = "S" if self._server.sharded else ""
         while True:
             self._wanted.clear()
             wanted = set(self._watches)
-            for verb, keys in (("SUBSCRIBE", wanted - asked), ("UNSUBSCRIBE", asked - wanted)):
+            more, fewer = wanted - self._asked, self._asked - wanted
+            self._asked = wanted
+            self._standing &= wanted
+            for verb, keys in (("SUBSCRIBE", more), ("UNSUBSCRIBE", fewer)):
                 if keys:
                     await connection.send_command(sharded + verb, *map(self._channel, keys))
-            self._standing &= wanted
-            asked = wanted
             try:
                 async with asyncio.timeout(_PING):
                     await self._wanted.wait()
@@ -137,17 +138,22 @@ class Watches:
         return f"{self._server.prefix}:w:{key}"
 
     async def _listen(self, connection: Connection) -> None:
-        start = len(self._channel(""))
         while True:
             async with asyncio.timeout(_PING + self._server.settings.timeout):
                 told: Reply = await connection.read_response(disable_decoding=True)
-            if told == b"PONG":  # a sign of life, while nothing is subscribed to
-                continue
-            kind: bytes = told[0]
-            key = told[1].decode()[start:] if told[1] else ""
-            if kind.endswith(b"message"):
-                self._tell(key, told[2])
-            elif kind in (b"subscribe", b"ssubscribe"):
-                self._standing.add(key)
-                self._outage = pauses()  # over; a mere login is no sign of that, subscribing may be what is refused
-                self._tell(key, b"")
+            match told:
+                case [b"message" | b"smessage", bytes(channel), bytes(data)]:
+                    self._tell(self._key(channel), data)
+                case [b"subscribe" | b"ssubscribe", bytes(channel), _]:
+                    key = self._key(channel)
+                    self._standing.add(key)
+                    self._outage = pauses()  # over; a mere login is no sign of that, subscribing may be what is refused
+                    self._tell(key, b"")
+                case [b"sunsubscribe", bytes(channel), _]:  # unasked, if the slot has moved to another node
+                    self._asked.discard(self._key(channel))  # asked again, this node tells where to
+                    self._wanted.set()
+                case _:
+                    pass  # a sign of life
+
+    def _key(self, channel: bytes) -> str:
+        return channel.decode("utf-8", "replace")[len(self._channel("")) :]
