@@ -41,6 +41,7 @@ function asked.leave()
     call('ZREM', P .. ':c:' .. ARGV[i], ARGV[2])
     ring(ARGV[i]) -- it may have heard a bell that it can no longer answer
   end
+  if #ARGV > 2 then call('UNLINK', P .. ':u:' .. ARGV[2]) end -- rung for a wait that had not begun
   return {}
 end
 
