@@ -54,6 +54,20 @@ async def test_watchers_hear_at_once_after_all_others_have_left(
         assert entry is not None and entry.value == b"1"
 
 
+async def test_watchers_of_one_entry_that_come_and_go_cost_no_connection(
+    settings: RedisSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They change no subscription, so the server is told of none: it must be asked for signs of life all the same."""
+    monkeypatch.setattr(watches_module, "_PING", 1.0)
+    async with RedisStore(settings.model_copy(update={"timeout": 1.0})) as store:
+        watches = store._link.server().watches
+        with watches.watching("a"):
+            for _ in range(25):
+                with watches.watching("a"):
+                    await asyncio.sleep(0.1)
+    assert not any("not heard of" in line for line in caplog.messages)
+
+
 async def test_ten_thousand_queues_are_counted(settings: RedisSettings) -> None:
     names = [f"q{number}" for number in range(10_000)]
     async with RedisTransport(settings) as transport:

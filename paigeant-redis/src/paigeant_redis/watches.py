@@ -128,11 +128,11 @@ class Watches:
             for verb, keys in (("SUBSCRIBE", more), ("UNSUBSCRIBE", fewer)):
                 if keys:
                     await connection.send_command(sharded + verb, *map(self._channel, keys))
-            try:
+            if not more and not fewer:  # whatever woke us: something must be heard, or the listener gives up
+                await connection.send_command("PING")
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PING):
                     await self._wanted.wait()
-            except TimeoutError:
-                await connection.send_command("PING")
 
     def _channel(self, key: str) -> str:
         return f"{self._server.prefix}:w:{key}"
