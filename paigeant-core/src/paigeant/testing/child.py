@@ -13,8 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 from .kit import Suite
+
+_STARTING: Final = 60.0
+"""Seconds for Python to start and load the suite: on a busy machine longer than any backend may take."""
 
 
 class Child:
@@ -24,7 +28,7 @@ class Child:
         cls = type(suite)
         arguments = [inspect.getfile(cls), cls.__qualname__, str(tmp_path), suite.namespace, task, lease]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "paigeant.testing.child", *arguments], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "paigeant.testing.child", *arguments], stdout=subprocess.PIPE, bufsize=0
         )
 
     def __enter__(self) -> Child:
@@ -35,10 +39,13 @@ class Child:
         self._process.communicate()
 
     def line(self, patience: float) -> str:
-        """What it says within ``patience`` seconds; empty if it failed or says nothing."""
+        """What it says within ``patience`` seconds of its start; empty if it failed or says nothing."""
+        return self._read(patience) if self._read(_STARTING) == "started" else ""
+
+    def _read(self, seconds: float) -> str:
         assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], patience)
-        return self._process.stdout.readline().strip() if ready else ""
+        ready, _, _ = select.select([self._process.stdout], [], [], seconds)
+        return self._process.stdout.readline().decode().strip() if ready else ""
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -64,18 +71,19 @@ async def _perform(suite: Suite, tmp_path: Path, task: str, lease: float) -> Non
     async with suite.make(tmp_path) as transport:
         if task == "publish":
             await transport.publish(*(publication(n) for n in range(5)))
-            await _say("published")
+            _say("published")
+            await asyncio.Event().wait()  # until killed
         async with transport.consume(["work"], lease=lease) as consumer:
             held = 0
             while held < 5:
                 held += len(await consumer.receive(5))
-            await _say("holds")
+            _say("holds")
+            await asyncio.Event().wait()
 
 
-async def _say(word: str) -> None:
+def _say(word: str) -> None:
     sys.stdout.write(word + "\n")
     sys.stdout.flush()
-    await asyncio.Event().wait()  # until killed
 
 
 def main() -> None:
@@ -83,6 +91,7 @@ def main() -> None:
     file, name, tmp_path, namespace, task, lease = sys.argv[1:]
     suite = getattr(_load(file), name)()
     suite.namespace = namespace
+    _say("started")
     asyncio.run(_perform(suite, Path(tmp_path), task, float(lease)))
 
 
