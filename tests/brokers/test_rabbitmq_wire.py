@@ -8,10 +8,16 @@ import random
 from typing import Any
 
 import pamqp.frame
+import pytest
+from aiormq.connection import FrameReceiver
+from aiormq.exceptions import AMQPConnectionError
 from pamqp import body, commands, header
 
+from paigeant.errors import BackendUnavailable
 from paigeant_rabbitmq import frames
-from paigeant_rabbitmq.wire import Wire
+from paigeant_rabbitmq.link import Link
+from paigeant_rabbitmq.settings import Address, Place, RabbitMQSettings
+from paigeant_rabbitmq.wire import Wire, WireReader, WireWriter
 
 
 class Seen:
@@ -102,3 +108,36 @@ async def test_what_is_no_amqp_is_left_to_the_library() -> None:
     wire.data_received(b"HTTP/1.1 400 Bad Request\r\n")
     wire.data_received(b"\r\n")
     assert bytes(reader._buffer) == b"HTTP/1.1 400 Bad Request\r\n\r\n"
+
+
+class Late(Link):
+    """Its library reads nothing before the server has hung up."""
+
+    async def _streams(self, address: Address) -> tuple[asyncio.StreamReader, WireWriter, Wire]:
+        reader, writer, wire = await super()._streams(address)
+        lost = asyncio.Event()
+        wire.on_lost = lambda _: lost.set()
+        if not wire.lost:
+            await lost.wait()
+        return reader, writer, wire
+
+
+async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def test_a_server_that_hangs_up_before_it_is_read_is_not_reached() -> None:
+    """Any other error would end the task that connects again."""
+    async with await asyncio.start_server(hang_up, "127.0.0.1") as server:
+        chosen = RabbitMQSettings(url=f"amqp://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        with pytest.raises(BackendUnavailable, match="unexpectedly closed"):
+            await Late(Place.of(chosen), chosen, "late").open()
+
+
+async def test_the_end_of_a_connection_is_an_error_for_the_library_even_between_two_frames() -> None:
+    reader = WireReader()
+    reader.feed_data(frames.HEARTBEAT)
+    reader.feed_eof()
+    with pytest.raises(AMQPConnectionError):
+        async for _ in FrameReceiver(reader):
+            pass

@@ -20,7 +20,7 @@ from . import errors, library_log
 from .line import Line
 from .settings import Address, Place, RabbitMQSettings
 from .tasks import apart, cancel
-from .wire import Wire, WireWriter
+from .wire import Wire, WireReader, WireWriter
 
 log = logging.getLogger("paigeant.rabbitmq")
 
@@ -191,7 +191,7 @@ class Link:
 
     async def _streams(self, address: Address) -> tuple[asyncio.StreamReader, WireWriter, Wire]:
         loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(loop=loop)
+        reader = WireReader(loop=loop)
         context = tls(self._settings) if self.place.tls else None
         transport, wire = await loop.create_connection(lambda: Wire(reader, loop), *address, ssl=context)
         return reader, WireWriter(wire, transport, reader), wire

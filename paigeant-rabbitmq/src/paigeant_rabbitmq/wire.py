@@ -192,6 +192,17 @@ class Wire(asyncio.StreamReaderProtocol):
             self._reader.feed_data(HEARTBEAT)
 
 
+class WireReader(asyncio.StreamReader):
+    """What the library reads, which must read into the end to be told of it as an error.
+
+    Where it asks first, it stops as if nothing had happened: a handshake fails with ``StopAsyncIteration``, and the
+    calls under way with a bare ``Exception``.
+    """
+
+    def at_eof(self) -> bool:
+        return False
+
+
 class WireWriter(asyncio.StreamWriter):
     """What the library writes, in order with what is written here."""
 
