@@ -147,6 +147,21 @@ async def test_what_was_settled_right_before_leaving_stays_settled(rabbit_server
             assert await is_empty(transport)
 
 
+async def test_what_is_on_its_way_back_when_the_consumer_leaves_comes_back_once(rabbit_server: Any) -> None:
+    names = {str(number) for number in range(20)}
+    for _ in range(5):
+        async with RabbitMQTransport(settings(rabbit_server.url)) as transport:
+            await transport.publish(*map(publication, names))
+            async with transport.consume(["work"], lease=LEASE) as consumer:
+                held: list[Any] = []
+                while len(held) < len(names):
+                    held += await received(consumer, 20)
+                for delivery in held:
+                    consumer._returns.give_back(delivery, 0.0)  # type: ignore[attr-defined]
+                await asyncio.sleep(0)  # not to synchronise: the copies are sent, and not confirmed
+            assert sorted(message.id for message in await transport.peek("work")) == sorted(names)
+
+
 class _Channel:
     """What the broker holds as delivered and not acknowledged."""
 

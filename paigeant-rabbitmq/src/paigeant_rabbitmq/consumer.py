@@ -32,7 +32,7 @@ log = logging.getLogger("paigeant.rabbitmq")
 
 _FIRST, _LONGEST = 0.1, 5.0
 _GOODBYE = 1.0
-"""Seconds for a subscription that is being made or ended when the consumer is closed."""
+"""Seconds for what is under way when the consumer is closed: subscriptions, and messages that go back."""
 
 
 class RabbitMQConsumer(Consumer):
@@ -101,7 +101,6 @@ class RabbitMQConsumer(Consumer):
         """Stop; what is not settled goes back to its queue with the channel."""
         self._closed = True
         self._wake()
-        self._end_grips()
         self._news.set()
         if self._tender is not None and self._serving:  # it may be in the middle of a call
             await asyncio.wait([self._tender], timeout=_GOODBYE)
@@ -118,6 +117,8 @@ class RabbitMQConsumer(Consumer):
             return None  # the channel is being closed, which gives it back
         lane, grip = pushed
         grip.arrived(tag)
+        if self._closed:
+            return None  # as above; ``arrived``, lest it be acknowledged together with others
         counted = self._settings.queue_type == "quorum"
         message, due, deliveries = read(header, body, redelivered=redelivered, counted=counted)
         delivery = RabbitMQDelivery(self._outbound, grip, tag, lane.name, message, deliveries, due)
@@ -200,7 +201,7 @@ class RabbitMQConsumer(Consumer):
                 reason = closing.exception() if closing.done() and not closing.cancelled() else None
                 raise reason or ConnectionError("the connection was lost")
             if self._closed:
-                return
+                return await self._returns.finish()  # or what they are copies of would go back, too
             await self._adjust(channel)
             await self._news.wait()
             self._news.clear()
@@ -219,7 +220,7 @@ class RabbitMQConsumer(Consumer):
             self._idle = self._stale = False
             for lane in stopped:
                 await self._unsubscribe(channel, lane)
-            if not self._waiting:
+            if not self._waiting and not self._closed:
                 for delivery in self._buffer.take_of({lane.name for lane in stopped}):
                     self._returns.give_back(delivery, 0.0)
 

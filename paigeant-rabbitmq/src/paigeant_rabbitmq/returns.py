@@ -25,6 +25,11 @@ class Returns:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def finish(self) -> None:
+        """Wait for those under way."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def close(self) -> None:
         """Leave the rest to the broker."""
         await cancel(*self._tasks)
