@@ -31,10 +31,12 @@ async def test_delays_of_several_rounds_are_exact(rabbit_server: Any) -> None:
 async def latest(url: str) -> float:
     """How late the latest of some delayed messages comes."""
     late: list[float] = []
+    delays = (0.05, 0.35, 0.75, 1.25)
     async with RabbitMQTransport(settings(url)) as transport:
+        await transport.publish(*(publication("0", "other", delay=delay) for delay in delays))  # makes the buckets
         async with transport.consume(["work"], lease=LEASE) as consumer:
             due: dict[str, float] = {}
-            for delay in (0.05, 0.35, 0.75, 1.25):
+            for delay in delays:
                 due[f"{delay}"] = time.time() + delay
                 await transport.publish(publication(f"{delay}", delay=delay))
             for _ in due:
