@@ -20,7 +20,7 @@ from .leases import Lease
 from .link import log
 from .mending import Mending
 from .names import queue_of
-from .pulls import Pull, Source
+from .pulls import NONSENSE, Pull, Source
 from .subscriptions import Subscriber
 
 if TYPE_CHECKING:
@@ -92,8 +92,16 @@ class NatsConsumer(Consumer):
         await self._mending.close()
         if self._subscriber is not None:  # what was under way comes until then, and is given back
             await link.unsubscribe(self._subscriber, drain=True)
+            self._withdraw()
         if self._naks:
             await asyncio.wait(self._naks, timeout=self._session.settings.timeout)
+
+    def _withdraw(self) -> None:
+        """Our server knows that nobody listens, and tells the others. Who has our requests may be one of them: until it
+        knows, the next message goes to nobody. What it answers now comes behind that news."""
+        for source in self._sources.values():
+            if source.pull is not None:
+                self._spawn(self._session.link.request(source.subject, NONSENSE))
 
     async def receive(self, limit: int) -> list[Delivery]:
         """See ``Consumer.receive``."""
@@ -211,8 +219,8 @@ class NatsConsumer(Consumer):
         async def quietly() -> None:
             try:
                 await work
-            except PaigeantError as exc:  # then it comes back when its lease ends
-                log.info("a message could not be given back: %s", exc)
+            except PaigeantError as exc:
+                log.info("a message may come back only when its lease ends: %s", exc)
 
         task = asyncio.create_task(quietly())
         self._naks.add(task)

@@ -15,6 +15,9 @@ _ANSWER_WITHIN = 5.0
 _BYTES = 1 << 20
 """What a probe may bring: on a slow network all other answers come behind it, and its leases run."""
 
+NONSENSE = b"{"
+"""A request that is refused: nothing comes of it but the refusal."""
+
 _ENDS = ("maxwaiting", "maxbytes", "batch completed")
 """What is in the description of a 409 of a consumer that is well."""
 
