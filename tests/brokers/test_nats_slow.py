@@ -68,6 +68,32 @@ async def test_a_request_that_nobody_answers_is_told_while_others_are_served(nat
         await other.close()
 
 
+@pytest.mark.parametrize("written", [False, True], ids=["unsent", "sent"])
+async def test_who_stood_still_hears_what_came_meanwhile(nats_server: Any, written: bool) -> None:
+    link, other, deaf = Link(settings(nats_server.url)), Client(), uuid.uuid4().hex
+    await other.connect(nats_server.url)
+    await link.open()
+    try:
+        await other.subscribe(deaf)  # type: ignore[no-untyped-call]
+        await other.flush()
+        client = link.client
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+            # So that it looks whether answers are late.
+            watched = group.create_task(link.request(deaf, patience=2 * PATIENCE))
+            while client._said != (client.stats["in_msgs"], 0):
+                await asyncio.sleep(0.01)
+            request = asyncio.ensure_future(link.request("$JS.API.INFO", write=True))
+            await asyncio.sleep(0)
+            while written and client.pending_data_size:
+                await asyncio.sleep(0)
+            time.sleep(2 * TIMEOUT)  # activities do so
+            assert (await request).data
+            watched.cancel()
+    finally:
+        await link.close()
+        await other.close()
+
+
 async def test_a_message_larger_than_a_portion_comes_in_its_turn(tmp_path: Path) -> None:
     with NatsServer(tmp_path, config={"max_payload": 4 << 20}) as server:
         async with (

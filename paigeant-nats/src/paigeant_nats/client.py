@@ -51,17 +51,20 @@ class HardenedClient(Client):
         task: asyncio.Task[Any] | None = self._reading_task
         return self.is_connected and task is not None and not task.done()
 
-    def answered(self, now: float, patience: float) -> float:
+    def answered(self, now: float, patience: float, late: float) -> float:
         """Until when the server's answers have arrived: on a slow network they come behind much else.
 
         A pong comes behind all that was sent before it. A server of which nothing is heard has nothing on its way.
 
         :param now: who wants to know asks again and again.
         :param patience: seconds of silence that are long enough.
+        :param late: seconds by which it asks later than it meant to.
         """
         said = self.stats["in_msgs"], len(self._ps.buf)
         if said != self._said:
             self._said, self._said_at, self._pings_outstanding = said, now, 0
+        elif late > patience / 2:  # the loop stood still: what came meanwhile, or was to go, is still here
+            self._said_at = now
         if now - self._said_at > patience or not self.is_reading:
             return now
         if self._pong is None or self._pong.done():

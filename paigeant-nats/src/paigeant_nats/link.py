@@ -148,7 +148,7 @@ class Link:
         deadline = loop.time() + (self.settings.timeout if patience is None else patience)
         self._waiting[token] = future, deadline, subject, write
         if self._timer is None:
-            self._timer = loop.call_later(_LOOK, self._expire, loop)
+            self._look(loop)
         try:
             await client.publish(subject, payload, reply=self._inbox + token, headers=headers)  # type: ignore[arg-type]
         except BaseException as exc:
@@ -270,17 +270,23 @@ class Link:
         else:
             future.set_result(msg)
 
-    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        due = loop.time() + _LOOK
+        self._timer = loop.call_at(due, self._expire, loop, due)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         """Tell those whose time is over, and whose answer is not on its way."""
         now = loop.time()
-        until = now if self._client is None else self._client.answered(now, self.settings.timeout)
+        until = now if self._client is None else self._client.answered(now, self.settings.timeout, now - due)
         for token, (future, deadline, _, write) in list(self._waiting.items()):
             if deadline > until and not future.cancelled():
                 continue
             del self._waiting[token]
             if not future.done():
                 future.set_exception(translate(nats.errors.TimeoutError(), self.where, write=write))
-        self._timer = loop.call_later(_LOOK, self._expire, loop) if self._waiting else None
+        self._timer = None
+        if self._waiting:
+            self._look(loop)
 
     def _fail(self, error: Callable[[bool], Exception], concerns: Callable[[str], bool] = lambda _: True) -> None:
         for token, (future, _, subject, write) in list(self._waiting.items()):
