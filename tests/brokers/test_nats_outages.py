@@ -252,6 +252,24 @@ async def test_nothing_is_left_behind(own_nats: NatsServer) -> None:
     await client.close()
 
 
+async def test_bytes_that_cannot_be_written_any_more_are_no_error_that_nobody_saw(own_nats: NatsServer) -> None:
+    """asyncio would log each as one."""
+    async with opened(own_nats.url) as transport:
+        client: Any = transport._session.link.client
+        own_nats.pause()
+        await stopped(own_nats)
+        socket, calls = client._transport._io_writer.transport, list[asyncio.Task[None]]()
+        while not (socket.get_write_buffer_size() and client.pending_data_size):
+            message = Message(f"m-{len(calls)}", bytes(500_000))
+            calls.append(asyncio.create_task(transport.publish(Publication("work", message))))
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(own_nats.kill)
+        await asyncio.gather(*calls, return_exceptions=True)
+        of_the_client = {client._reading_task, client._flusher_task, client._ping_interval_task}
+        done, _ = await asyncio.wait(of_the_client)
+        assert not [task for task in done if not task.cancelled() and task.exception()]
+
+
 async def test_closing_while_the_server_is_gone_takes_no_time(own_nats: NatsServer) -> None:
     async with opened(own_nats.url) as transport, transport.consume(["work"], lease=5):
         await asyncio.to_thread(own_nats.kill)

@@ -107,7 +107,8 @@ class HardenedClient(Client):
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         """Whatever becomes of the socket, nothing of the client is left."""
         try:
-            await super()._close(status, do_cbs)
+            with contextlib.suppress(OSError):  # of what was left to write; nobody awaits the tasks that call this
+                await super()._close(status, do_cbs)
         finally:
             for subscription in self._subs.values():
                 subscription._stop_processing()
