@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
@@ -63,6 +64,31 @@ async def run_one(settings: NatsSettings) -> str:
         workflow = await dispatcher.dispatch_workflow([ActivitySpec("fine")])
         async with WorkflowClient(transport) as client:
             return (await client.outcome(workflow, timeout=60)).status
+
+
+async def test_nodes_that_came_after_us_are_found_when_ours_is_gone(tmp_path: Path) -> None:
+    """Also by an address that is no version 4."""
+    nodes = NatsCluster(tmp_path, 2)
+    ours, late = nodes.nodes
+    late.config["client_advertise"] = f"[::ffff:{late.host}]:{late.port}"
+    with nodes:
+        await asyncio.to_thread(late.stop)
+        link = Link(NatsSettings(url=ours.url))
+        async with asyncio.timeout(60):
+            await link.open()
+            while link.client.discovered_servers:  # it has not noticed yet that the other one is gone
+                await link.close()
+                await link.open()
+            await asyncio.to_thread(late.start)
+            while not link.client.discovered_servers:
+                await asyncio.sleep(0.01)
+            lost = asyncio.Event()
+            link.on_down.append(lost.set)
+            await asyncio.to_thread(ours.kill)
+            await lost.wait()
+            while not link.is_up:
+                await asyncio.sleep(0.01)
+            await link.close()
 
 
 @asynccontextmanager

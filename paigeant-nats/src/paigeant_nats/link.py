@@ -56,6 +56,7 @@ class Link:
         self._keeper: asyncio.Task[None] | None = None
         self._mute: str | None = None
         self._cluster: list[str] = []
+        """Further servers of the cluster, as the last one told until it was lost."""
 
     async def open(self) -> None:
         """Connect.
@@ -202,8 +203,6 @@ class Link:
         except BaseException:
             await see_through(close(client))
             raise
-        if not self.servers.tls:  # of others we know no name that a certificate could show
-            self._cluster = [f"nats://{found.hostname}:{found.port}" for found in client.discovered_servers]
         return client
 
     async def _keep(self) -> None:
@@ -239,6 +238,8 @@ class Link:
     def _lost(self, client: HardenedClient) -> None:
         log.warning("the connection to NATS at %s is lost; reconnecting", self.where)
         abort(client)
+        if not self.servers.tls:  # of others we know no name that a certificate could show
+            self._cluster = [f"nats://{found.netloc}" for found in client.discovered_servers]
         cause = ConnectionResetError("the connection was lost")
         self._fail(lambda write: translate(cause, self.where, write=write))
         for listener in tuple(self.on_down):
