@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator
+from email import message_from_bytes
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -128,6 +130,23 @@ async def test_a_header_that_looks_like_a_status_hides_nothing_from_peek(
         await send(nats_server, prefix + token, headers_of(b"Status: " + status), b"")
     await transport.publish(Publication("work", Message("good", b"")))
     assert [message.id for message in await transport.peek("work")] == ["a", "b", "c", "good"]
+
+
+async def test_a_parser_of_mail_in_the_same_environment_changes_no_header(
+    transport: NatsTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nats-py takes one where it finds it, as its extra ``fast-parse`` installs it."""
+
+    def parse(raw: bytes) -> Any:
+        return SimpleNamespace(headers={key: [value] for key, value in message_from_bytes(raw).items()})
+
+    monkeypatch.setattr("nats.aio.client.parse_email", parse)
+    message = Message("m 1", b"x", {"word": "=?utf-8?q?a_b?=", "line": "a\r\n b: \u20ac"})
+    async with transport.consume(["work"], lease=30) as consumer, asyncio.timeout(PATIENCE):
+        await transport.publish(Publication("work", message))
+        [delivery] = await consumer.receive(1)
+        assert delivery.message == message
+        await delivery.settle()
 
 
 async def test_what_was_received_without_room_for_headers_is_passed_on(

@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, cast
 
-from nats.aio.client import Client
+from nats.aio.client import NATS_HDR_LINE, Client
 from nats.aio.transport import TcpTransport
 
 _PING = b"PING\r\n"
@@ -89,11 +89,14 @@ class HardenedClient(Client):
         self._ping(future or asyncio.get_running_loop().create_future())
 
     async def _process_headers(self, headers: Any) -> Any:
-        """Headers that are none: the message comes without."""
-        try:
-            return await super()._process_headers(headers)
-        except Exception:
-            return None
+        """nats-py's own fails at what are none, and takes a library for e-mail where one is installed, as its extra
+        ``fast-parse`` does: the newest gives a list for each value, and nothing could be read."""
+        line, _, lines = bytes(headers or b"").partition(b"\r\n")
+        found = self._parse_header_lines(lines)
+        status, _, description = line[len(NATS_HDR_LINE) :].strip().decode("utf-8", "replace").partition(" ")
+        if status.isdigit():
+            found |= {"Status": status, "Description": description}
+        return found or None
 
     def _build_message(self, sid: int, subject: Any, reply: Any, data: bytes, headers: Any) -> Any:
         """A subject that is no text: what is odd in it is escaped, in a way that can be taken back."""
