@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from paigeant.builtin.sqlite.ops import Claim, Op
-from paigeant.builtin.sqlite.presence import Presence
+from paigeant.builtin.sqlite.presence import Presence, find_dead
 from paigeant.builtin.sqlite.transport import SqliteTransport
 from paigeant.errors import BackendClosed
 
@@ -57,8 +58,11 @@ async def test_closing_while_receiving_leaves_nothing_leased(tmp_path: Path) -> 
             assert not list((tmp_path / "q.db.d").glob("*.lock"))
 
 
-async def test_a_consume_that_is_cancelled_leaves_no_lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cancelled exactly while its thread makes the file."""
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_consume_that_is_cancelled_leaves_no_lock_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Cancelled exactly while its thread makes the file, and again while that is waited for."""
     entered, gate, make = threading.Event(), threading.Event(), Presence.open
 
     def slowly(presence: Presence) -> None:
@@ -70,12 +74,33 @@ async def test_a_consume_that_is_cancelled_leaves_no_lock_file(tmp_path: Path, m
     async with SqliteTransport(tmp_path / "q.db") as transport:
         task = asyncio.create_task(transport.consume(["q"], lease=30).__aenter__())
         await asyncio.to_thread(entered.wait, 10)
-        task.cancel()
-        await asyncio.sleep(0)
+        for _ in range(times):
+            task.cancel()
+            for _ in range(5):
+                await asyncio.sleep(0)
         gate.set()
         await asyncio.wait([task])
         assert task.cancelled()
         assert not list((tmp_path / "q.db.d").glob("*.lock"))
+
+
+async def test_who_looks_for_the_dead_never_finds_a_consumer_that_is_being_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would remove the file: then nobody counts the consumer, nor notices its death."""
+    lock, dead = fcntl.flock, list[int]()
+
+    def look_first(file: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        dead.extend(find_dead(tmp_path / "q.db.d"))
+        lock(file, operation)
+
+    async with SqliteTransport(tmp_path / "q.db") as transport:
+        monkeypatch.setattr(fcntl, "flock", look_first)
+        async with transport.consume(["q"], lease=30):
+            assert fcntl.flock is lock
+            assert (await transport.queues("q"))["q"].consumers == 1
+    assert dead == []
 
 
 async def test_a_claim_that_lands_while_the_consumer_closes_gives_nothing(tmp_path: Path) -> None:

@@ -33,13 +33,18 @@ class Presence:
         self._file = -1
 
     def open(self) -> None:
-        """Make and lock the file."""
+        """Make the file. It gets its name once it is locked: nobody who looks for the dead may ever find it free."""
         private_directory(self._runtime)
-        while (file := _create(self._path)) < 0:
-            self.owner = secrets.randbits(48)
-        self._file = file
+        unnamed = self._path.with_suffix(".new")
+        self._file = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         _held.add(self)
-        os.write(file, "\n".join(self._lines).encode())
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(self._file, "\n".join(self._lines).encode())
+            unnamed.rename(self._path)
+        except OSError:
+            unnamed.unlink(missing_ok=True)
+            raise
 
     def close(self) -> None:
         """Remove the file and free the lock, if it is open."""
@@ -104,19 +109,6 @@ def _files(runtime: Path) -> list[Path]:
         return [p for p in runtime.iterdir() if p.suffix == _SUFFIX and len(p.stem) == 12 and _HEX.issuperset(p.stem)]
     except OSError:
         return []
-
-
-def _create(path: Path) -> int:
-    """A new locked file, or -1 if someone who looks for the dead was faster than our lock."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(file), path.stat()):
-            return file
-    except OSError:
-        pass
-    os.close(file)
-    return -1
 
 
 def _is_held(path: Path) -> bool:

@@ -98,8 +98,10 @@ class SqliteTransport(Transport):
                 finally:
                     await consumer.close()
         finally:
-            await see_through(opening)  # or the file would be opened, and locked, after we were cancelled
-            presence.close()
+            try:
+                await see_through(opening)  # or the file would be opened, and locked, after we were cancelled
+            finally:  # cancelled again
+                presence.close()
 
     async def renew(self, tokens: Collection[str]) -> set[str]:
         """See ``Transport.renew``."""
