@@ -154,13 +154,13 @@ class Session:
 
         :raises ConfigurationError: settings, keys or store do not fit the transport.
         """
-        if self._environment is None:
-            async with self._lock:
-                if self._environment is None:
-                    self._environment = await self._build()
-        else:
-            await self._environment.read_clock()
-        return self._environment
+        if (environment := self._environment) is not None:
+            await environment.read_clock()
+            return environment  # although it may have been closed meanwhile: whoever uses it then is told so
+        async with self._lock:
+            if self._environment is None:
+                self._environment = await self._build()
+            return self._environment
 
     def on_close(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Await this before what was opened here is closed."""
