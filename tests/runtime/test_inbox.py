@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from paigeant import ActivitySpec, activity
+from paigeant import ActivitySpec, WorkflowClient, activity
 from paigeant.abc import SystemClock
 from paigeant.builtin.hs256.keys import Hs256Key
 from paigeant.builtin.inmemory.transport import InMemoryTransport
@@ -268,6 +268,34 @@ async def test_clients_that_come_and_go_at_once_leave_nothing(bed: Bed) -> None:
 
     async with bed.worker(work):
         assert await asyncio.gather(*map(ask, range(40))) == ["completed"] * 40
+    assert not inbox_tasks()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_who_begins_to_wait_as_the_one_who_receives_leaves_is_not_received_for_twice(
+    bed: Bed, turns: int
+) -> None:
+    """The first of two tasks would be forgotten, and receive on with keys that are closed."""
+
+    async def ask(client: WorkflowClient, workflow: str) -> None:
+        await client.outcome(workflow, timeout=PATIENCE)
+
+    async with bed.client() as staying:
+        leaving = bed.client()
+        asked = [asyncio.create_task(ask(leaving, "w-1"))]
+        await until(lambda: bool(inbox_tasks()))
+        asked.append(asyncio.create_task(ask(staying, "w-2")))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(leaving.close())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asked.append(asyncio.create_task(ask(staying, "w-3")))
+        await closing
+        await until(lambda: bool(inbox_tasks()))
+        assert len(inbox_tasks()) == 1
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
     assert not inbox_tasks()
 
 

@@ -76,12 +76,13 @@ class Inbox:
         """Undo ``join``, before what ``env`` holds is closed: another member's keys take over."""
         self._members = [member for member in self._members if member is not env]
         self._fail(BackendClosed("the client was closed while it waited"), env)
-        if self._server is env and self._task is not None:
-            self._task.cancel()
+        if self._server is env and (task := self._task) is not None:
+            task.cancel()
             try:
-                await see_through(self._task)
+                await see_through(task)
             finally:
-                self._task = self._server = None
+                if self._task is task:  # else somebody who began to wait just now has had another made
+                    self._task = self._server = None
                 self._serve()
 
     def _serve(self) -> None:
