@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,13 +16,15 @@ from typing import Any
 import pytest
 
 from paigeant import ActivitySpec, ConfigurationError, activity
+from paigeant.builtin.inmemory.transport import InMemoryDelivery
+from paigeant.builtin.sqlite.consumer import SqliteDelivery
 from paigeant.errors import OutcomeUnknown
 from paigeant.model.events import ActivityCompleted, WorkflowEnded
 from paigeant.model.store import KEEP
 from paigeant.runtime.claim import Claim
 from paigeant.runtime.heartbeat import Heartbeat
 
-from ..support import PATIENCE, Bed, Recorder, until
+from ..support import PATIENCE, Bed, Kind, Mode, Recorder, until
 
 
 class Flaky:
@@ -68,6 +72,45 @@ async def test_a_lease_is_kept_although_the_first_connects_fail(stored: Bed, cap
     assert "leases could not be renewed: no route" in caplog.text
 
 
+@pytest.mark.parametrize("kind", ["inmemory", "sqlite"])
+@pytest.mark.parametrize("mode", ["shared", "none"])
+async def test_a_renewal_that_comes_after_the_settle_takes_nothing_for_lost(
+    kind: Kind, mode: Mode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The worker would be cancelled, and not tell of an end that it has committed."""
+    monkeypatch.setenv("PAIGEANT_STATE_STORE", "none") if mode == "none" else None
+    monkeypatch.setattr(Heartbeat, "add", _soon_due(Heartbeat.add))
+
+    @activity
+    async def work() -> None: ...
+
+    async with Bed(kind, mode, tmp_path) as bed:
+        flaky, deliveries = Flaky(bed.transport, "renew", []), SqliteDelivery if kind == "sqlite" else InMemoryDelivery
+        settle = deliveries.settle
+
+        async def slow_answer(delivery: Any, *args: Any, **options: Any) -> None:
+            await settle(delivery, *args, **options)
+            if delivery.queue == "work":
+                before = flaky.renewals
+                await until(lambda: flaky.renewals > before + 1, "a renewal")
+
+        monkeypatch.setattr(deliveries, "settle", slow_answer)
+        with caplog.at_level(logging.INFO):
+            assert (await bed.run([ActivitySpec("work")], work)).status == "completed"
+    assert "is lost" not in caplog.text
+    assert "is completed" in caplog.text
+
+
+def _soon_due(add: Callable[[Heartbeat, Claim], None]) -> Callable[[Heartbeat, Claim], None]:
+    """As if a third of the lease were over, and more."""
+
+    def soon(heartbeat: Heartbeat, claim: Claim) -> None:
+        claim.expires = time.monotonic() + heartbeat._lease * 0.6
+        add(heartbeat, claim)
+
+    return soon
+
+
 @dataclass(eq=False)
 class Owned:
     """What the heartbeat knows of a claim."""
@@ -76,6 +119,7 @@ class Owned:
     revision: int = 1
     expires: float = 0.0
     seq: int = 0
+    concluding: bool = False
     lost: threading.Event = field(default_factory=threading.Event)
 
     @property

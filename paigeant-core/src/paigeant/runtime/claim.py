@@ -32,6 +32,7 @@ class Claim:
     :param poisoned: it has cost too many workers their life.
     :param again: whether the hop may have been started before.
     :param expires: end of the lease by the monotonic clock; 0: nobody has noted it yet.
+    :param concluding: its activity is over; a renewal that is refused may only have come after its settle.
     :param ending: separate mode: the move that ends this claim, as written, once it is tried.
     """
 
@@ -42,6 +43,7 @@ class Claim:
     revision: int = 0
     again: bool = False
     poisoned: bool = False
+    concluding: bool = False
     ending: Move | None = None
     lost: bool = False
     expires: float = 0.0

@@ -115,8 +115,10 @@ class Heartbeat:
             log.warning("leases could not be renewed: %s", str(exc) or type(exc).__name__)
             lost = {claim for claim in claims if claim.expires <= time.monotonic()}
         else:
-            for claim in claims:
+            for claim in set(claims) - lost:
                 claim.expires = started + self._lease
+            # What was settled just now cannot be renewed either: its settle tells whether it was lost before.
+            lost = {claim for claim in lost if not claim.concluding}
         self._lose(lost & self._claims)
 
     def _lose(self, claims: Iterable[Claim]) -> None:

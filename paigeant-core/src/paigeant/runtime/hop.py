@@ -94,6 +94,7 @@ class HopRunner:
             await self._run(claim)
         except asyncio.CancelledError:
             if not claim.lost:
+                claim.concluding = True
                 await give_back(self._protocol.release(claim), self._env.clock)
                 raise
         finally:
@@ -112,6 +113,7 @@ class HopRunner:
             return await self._without_registered(claim, exc)
         if claim.lost:  # and the activity has swallowed its cancellation
             raise LeaseLost(f"hop {claim.seq} of workflow {claim.correlation_id!r} is not ours any more")
+        claim.concluding = True
         self._throttle.note(act, ok=isinstance(result, Succeeded))
         try:
             await self._conclude(claim, execution, result, started)
