@@ -134,3 +134,23 @@ async def test_idle_consumer_uses_little(tmp_path: Path) -> None:
         receiving.cancel()
         await asyncio.wait([receiving])
         assert used < 0.01 * 2.0
+
+
+async def test_of_consumers_that_claim_at_once_the_one_that_waits_longest_is_first(tmp_path: Path) -> None:
+    """Who puts a message back, for another to take, would else be given it again and again."""
+    takers = list[int]()
+    async with (
+        SqliteTransport(tmp_path / "q.db") as transport,
+        transport.consume(["q"], lease=30) as first,
+        transport.consume(["q"], lease=30) as second,
+    ):
+        await transport.publish(publication())
+        for _ in range(6):
+            receiving = [asyncio.create_task(consumer.receive(1)) for consumer in (first, second)]
+            (taken,), (waiting,) = await asyncio.wait(receiving, return_when=asyncio.FIRST_COMPLETED)
+            takers.append(receiving.index(taken))
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            (delivery,) = taken.result()
+            await delivery.release()
+    assert takers == [0, 1, 0, 1, 0, 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,6 +48,7 @@ class SqliteConsumer(Consumer):
         numbers = list(self._names)
         self._turns = [json.dumps(numbers[i:] + numbers[:i]) for i in range(len(numbers))]
         self._turn = 0
+        self._served = 0.0
         self._waiting: set[asyncio.Event] = set()
         self._claims: set[Claim] = set()
         self._closed = False
@@ -62,6 +64,7 @@ class SqliteConsumer(Consumer):
                 news.clear()
                 claimed = await self._claim(limit)
                 if claimed.rows and not self._closed:
+                    self._served = time.monotonic()
                     return [self._delivery(row) for row in claimed.rows]
                 await self._pause(news, claimed.next)
         finally:
@@ -97,7 +100,7 @@ class SqliteConsumer(Consumer):
 
     async def _claim(self, limit: int) -> Claimed:
         """Claim in a task of its own: a claim under way when we are cancelled must be seen through and undone."""
-        claim = Claim(self._presence.owner, self._turns[self._turn], limit, self._lease)
+        claim = Claim(self._presence.owner, self._turns[self._turn], limit, self._lease, self._served)
         self._turn = (self._turn + 1) % len(self._turns)
         self._claims.add(claim)
         task = asyncio.ensure_future(self._session.write(claim))

@@ -69,6 +69,8 @@ class Claim:
     queues: str
     limit: int
     lease: float
+    served: float
+    """When its consumer was last given something: of those who claim at once, who waits longest is first."""
     abandoned: bool = False
 
 

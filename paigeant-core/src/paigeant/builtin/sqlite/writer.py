@@ -205,9 +205,9 @@ class Writer:
         for i, op in enumerate(ops):
             if not isinstance(op, (Change, Claim)):
                 results[i] = self._other(op, now, news)
-        for i, op in enumerate(ops):
-            if isinstance(op, Claim):
-                results[i] = self._claim(op, now)
+        claims = [(i, op) for i, op in enumerate(ops) if isinstance(op, Claim)]
+        for i, claim in sorted(claims, key=lambda pair: pair[1].served):
+            results[i] = self._claim(claim, now)
         return results, news
 
     def _other(self, op: Renew | Release | Disown | Declare | Purge, now: float, news: News) -> Result:
