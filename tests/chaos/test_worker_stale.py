@@ -18,6 +18,7 @@ from paigeant import ActivityContext, ActivitySpec, Worker, activity
 from paigeant.model.message import Message, Publication
 from paigeant.model.store import Write
 from paigeant.runtime import heartbeat
+from paigeant.runtime.claim import Claim
 
 from ..support import KINDS, PATIENCE, STORED, Bed, Kind, Mode, until
 from .journey import LEASE, NAMES, SLIP, activities, hurry, runs
@@ -105,7 +106,7 @@ async def test_two_workers_on_one_hop_commit_it_once(bed: Bed, monkeypatch: pyte
     async def after() -> None:
         ran.append(1)
 
-    async with bed.worker(slow, after, lease=0.4), bed.worker(slow, after, lease=0.4):
+    async with bed.worker(slow, after, lease=3.0), bed.worker(slow, after, lease=3.0):
         outcome = await bed.outcome(workflow)
         entry = await _tombstone(bed, workflow)
         over.set()
@@ -221,11 +222,18 @@ async def test_a_commit_is_not_mistaken_for_a_lost_lease(
     """The heartbeat meets a cursor that its own worker has just moved: the message must still be sent."""
     from paigeant.state import transitions
 
+    add = heartbeat.Heartbeat.add
+
+    def soon_due(self: heartbeat.Heartbeat, claim: Claim) -> None:
+        claim.expires = time.monotonic() + 18.0  # of 30
+        add(self, claim)
+
+    monkeypatch.setattr(heartbeat.Heartbeat, "add", soon_due)
     monkeypatch.setattr(transitions, "RESEND_AFTER", 3600.0)
     async with Bed(kind, "separate", tmp_path) as bed:
         workflow = await bed.dispatch(SLIP)
         bed.transport = SlowPublish(bed.transport, 0.8)
-        async with bed.worker(*activities(tmp_path / "notes"), lease=0.6):
+        async with bed.worker(*activities(tmp_path / "notes"), lease=30.0):
             assert (await bed.outcome(workflow)).status == "completed"
     assert "is lost" not in caplog.text
 

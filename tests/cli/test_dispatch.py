@@ -204,7 +204,7 @@ def test_a_timeout_that_ends_before_there_is_a_connection_says_so(
 def test_a_timeout_is_that_of_the_whole_command(cli: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(SqliteTransport, "publish", hang)
-        done = cli("dispatch", "double", "--timeout", "2s")  # enough to connect on a busy machine
+        done = cli("dispatch", "double", "--timeout", "5s")  # enough to connect on a busy machine
     assert (done.code, done.out) == (1, "")
     assert "did not take workflow" in done.err.splitlines()[-1]
     again = done.err.split("--id ")[1].split(":")[0]

@@ -57,9 +57,9 @@ async def test_a_stale_worker_overwrites_neither_result_nor_history(
     monkeypatch.setattr(Heartbeat, "add", lambda self, claim: None)  # as if stopped: nobody renews
     async with Bed("inmemory", "separate", tmp_path) as bed, bed.client() as client:
         workflow = await bed.dispatch([ActivitySpec("work"), ActivitySpec("last")])
-        async with bed.worker(work, last, name="stale", lease=1.0):
+        async with bed.worker(work, last, name="stale", lease=3.0):
             await waiting.wait()
-            async with bed.worker(work, last, name="fresh", lease=1.0):
+            async with bed.worker(work, last, name="fresh", lease=3.0):
                 before = await client.outcome(workflow, timeout=15)
                 gate.set()
         assert runs == 2
