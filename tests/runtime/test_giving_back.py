@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from paigeant.model.capabilities import Capabilities
 from paigeant.model.message import Message
 from paigeant.model.store import Entry
 from paigeant.runtime import execution, hop, reception
+from paigeant.runtime.protocol.separate import SeparateProtocol
 from paigeant.runtime.throttle import TOLERATED
 from paigeant.state.ids import BranchKeys
 from paigeant.state.transitions import MAX_CRASHES
@@ -145,3 +147,31 @@ async def test_an_activity_that_fails_leaves_slots_to_others(memory: Bed) -> Non
             await dispatcher.dispatch_workflow([ActivitySpec("bad")])
         workflow = await dispatcher.dispatch_workflow([ActivitySpec("fine")])
         assert (await client.outcome(workflow, timeout=30)).results == {"fine": 1}
+
+
+async def test_a_claim_that_was_cancelled_and_that_another_copy_won_had_nothing_to_give_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No lease of ours will end: whoever reads the log must not look for one."""
+    claiming, gate, swap = asyncio.Event(), asyncio.Event(), SeparateProtocol._swap
+
+    async def late(self: Any, claim: Any, move: Any) -> int:
+        if not claiming.is_set():
+            claiming.set()
+            await gate.wait()
+        return await swap(self, claim, move)
+
+    monkeypatch.setattr(SeparateProtocol, "_swap", late)
+    async with Bed("inmemory", "separate", tmp_path) as bed:
+        workflow = await bed.dispatch([ActivitySpec("fine")])
+        with caplog.at_level(logging.INFO):
+            async with bed.worker(fine, grace=0.0):
+                await claiming.wait()
+                key = BranchKeys.of(workflow).cursor
+                entry = await bed.state.get(key)
+                assert entry is not None
+                await bed.state.put(key, entry.value)
+            async with bed.worker(fine):
+                assert (await bed.outcome(workflow)).results == {"fine": 1}
+    assert "taken over" in caplog.text
+    assert "could not be given back" not in caplog.text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from ...errors import BackendError, LeaseLost
+from ...errors import BackendError, LeaseLost, RevisionConflict
 from ...model.store import Write
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ async def give_back(release: Coroutine[Any, Any, None], clock: Clock) -> None:
     try:
         async with clock.timeout(GIVE_BACK_WITHIN):
             await asyncio.shield(giving)
-    except LeaseLost as exc:
+    except (LeaseLost, RevisionConflict) as exc:
         log.info("a hop had been given back already, or taken over: %s", exc)
     except (BackendError, TimeoutError) as exc:
         log.warning("a hop could not be given back (%s); its lease will end", exc or type(exc).__name__)
