@@ -29,6 +29,11 @@ def test_a_url_names_hosts_user_and_virtual_host() -> None:
     assert str(place.addresses[2]) == "[::1]:7"
 
 
+def test_a_bracket_in_a_password_is_one() -> None:
+    place = Place.of(RabbitMQSettings(url="amqp://u:[p]@[::1]/"))
+    assert (place.addresses, place.password.get_secret_value()) == ((Address("::1", 5672),), "[p]")
+
+
 def test_settings_of_their_own_win_over_the_url() -> None:
     settings = RabbitMQSettings(url="amqp://a:b@c/d", hosts=("e:1",), username="u", password=SecretStr("p"), vhost="v")
     place = Place.of(settings)

@@ -101,7 +101,7 @@ async def test_a_database_that_is_not_there(redis_server: RedisServer) -> None:
     [
         ("redis://u:p#secret@h", "'#' in it is not percent-encoded"),
         ("redis://u:p/secret@h", "/ is %2F"),
-        ("redis://u:p[secret@h", "bracket"),
+        ("redis://u:p@[secret", "a bracket in it does not enclose"),
         ("http://u:secret@h", "does not begin with redis://, rediss:// or unix://"),
     ],
 )

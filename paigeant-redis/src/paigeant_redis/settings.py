@@ -179,7 +179,7 @@ def _socket(parts: SplitResult) -> Target:
 def _address(text: str) -> Address:
     host, bracket, rest = text.rpartition("]")
     name, _, port = (host + bracket, "", rest.removeprefix(":")) if bracket else text.partition(":")
-    if bracket:
+    if bracket or "[" in name:
         name = _ipv6(name)
     if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise _malformed("the port is a number from 1 to 65535")
