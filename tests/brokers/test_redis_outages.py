@@ -125,6 +125,18 @@ async def test_an_answer_may_take_longer_than_the_time_out_while_it_is_coming(ow
             await delivery.settle()
 
 
+async def test_an_answer_may_take_longer_than_the_time_out_while_the_question_is_on_its_way(
+    own_redis: RedisServer,
+) -> None:
+    """And who asks for little meanwhile has to wait as long."""
+    large = Publication("work", Message("large", bytes(4_000_000)))
+    with Proxy(own_redis.host, own_redis.port, delay=0.03) as proxy:  # 2 MB/s
+        slow = settings(f"redis://{proxy.host}:{proxy.port}", connect_timeout=PATIENCE)
+        async with RedisTransport(slow) as transport:
+            await asyncio.gather(transport.publish(large), transport.publish(publication(1)), transport.queues("work"))
+            assert (await transport.queues("work"))["work"].ready == 2
+
+
 async def test_who_is_cancelled_while_sending_cuts_off_nobody_else(own_redis: RedisServer) -> None:
     large = Publication("work", Message("large", bytes(15_000_000)))  # more than the network takes by itself
     async with RedisTransport(settings(own_redis.url, timeout=PATIENCE)) as transport:

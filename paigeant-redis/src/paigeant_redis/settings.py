@@ -57,7 +57,8 @@ class RedisSettings(PluginSettings):
     :param tls_key: file of its private key.
     :param tls_check_hostname: whether the certificate must name the host.
     :param connect_timeout: seconds for connecting, with TLS and login.
-    :param timeout: seconds to wait for an answer, or for more of one, before the connection is given up.
+    :param timeout: seconds to wait for an answer, or for more of one, and one more for each MiB on its way to the
+        server, before the connection is given up.
     :param max_message: largest message body or stored value, in bytes; at most 256 MiB.
     """
 

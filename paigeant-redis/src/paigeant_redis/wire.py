@@ -14,18 +14,23 @@ from .client import Argument, Connection, Reply, cut, heard, pack, send
 from .dial import Dialer
 from .errors import code_of, elsewhere, lost, refused
 
+_SPEED = 1 << 20
+"""Bytes that the slowest network may take in a second: what is not answered yet may still be on its way."""
+
 
 class _Waiting(NamedTuple):
     future: asyncio.Future[Reply] | None
     deadline: float
     changes: bool
+    size: int
 
 
 class Wire:
     """Connects when there is something to say, and again after a failure; never repeats a command.
 
     :param dialer: makes the connections.
-    :param timeout: seconds to wait for an answer, or for more of one; then the connection is given up.
+    :param timeout: seconds to wait for an answer, or for more of one, and one more for each MiB that is not answered;
+        then the connection is given up.
     """
 
     def __init__(self, dialer: Dialer, timeout: float) -> None:
@@ -34,6 +39,7 @@ class Wire:
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
         self._waiting: deque[_Waiting] = deque()
+        self._unanswered = 0  # bytes
         self._reader: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._dialing: asyncio.Task[None] | None = None
@@ -77,8 +83,9 @@ class Wire:
         future: asyncio.Future[Reply] = self._loop.create_future()
         deadline = self._loop.time() + self._timeout + patience
         if after:
-            self._waiting.append(_Waiting(None, deadline, False))
-        self._waiting.append(_Waiting(future, deadline, changes))
+            self._waiting.append(_Waiting(None, deadline, False, 0))
+        self._waiting.append(_Waiting(future, deadline, changes, len(packed)))
+        self._unanswered += len(packed)
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._watch)
         try:
@@ -151,7 +158,8 @@ class Wire:
     def _answer(self, reply: Reply = None, error: Exception | None = None) -> None:
         if not self._waiting:
             raise client.InvalidResponse("it answers what nobody asked")
-        future = self._waiting.popleft().future
+        future, _, _, size = self._waiting.popleft()
+        self._unanswered -= size
         if future is None or future.done():
             return
         if error is not None:
@@ -171,7 +179,7 @@ class Wire:
         self._timer = None
         if not self._waiting or self._connection is None:
             return
-        deadline = min(waiting.deadline for waiting in self._waiting)
+        deadline = min(waiting.deadline for waiting in self._waiting) + self._unanswered / _SPEED
         if (deadline := max(deadline, heard(self._connection) + self._timeout)) > self._loop.time():
             self._timer = self._loop.call_at(deadline, self._watch)
         else:
@@ -180,7 +188,7 @@ class Wire:
     def _hang_up(self, exc: BaseException) -> None:
         connection, self._connection = self._connection, None
         reader, self._reader = self._reader, None
-        waiting, self._waiting = self._waiting, deque()
+        waiting, self._waiting, self._unanswered = self._waiting, deque(), 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
