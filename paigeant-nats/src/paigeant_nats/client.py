@@ -20,8 +20,8 @@ from nats.aio.transport import TcpTransport
 _PING = b"PING\r\n"
 
 
-class _TlsTransport(TcpTransport):
-    """Sockets of nats-py, which does not tell asyncio that its streams go over TLS: that warned at the end of each."""
+class _Socket(TcpTransport):
+    """nats-py's own does not tell asyncio that its streams go over TLS: that warned at the end of each."""
 
     def __bool__(self) -> bool:
         """The client puts its own in the place of one that says it is none."""
@@ -32,13 +32,19 @@ class _TlsTransport(TcpTransport):
         writer: Any = self._io_writer
         writer.transport.get_protocol()._over_ssl = True
 
+    def writelines(self, payload: Any) -> None:
+        """From Python 3.12 on asyncio fails with a ``TypeError`` once the connection is lost."""
+        writer: Any = self._io_writer
+        if not writer.is_closing():
+            writer.writelines(payload)
+
 
 class HardenedClient(Client):
     """A client that reads on, whatever comes. The methods it changes are those that the parser calls."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._transport = cast("Callable[[], Any]", _TlsTransport)()
+        self._transport = cast("Callable[[], Any]", _Socket)()
         self.ended = asyncio.Event()
         """Set when it is closed, for whatever reason."""
         self._said, self._said_at = (0, 0), 0.0
