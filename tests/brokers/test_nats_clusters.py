@@ -1,4 +1,4 @@
-"""Three NATS servers that agree on everything first: what is new is not known everywhere at once."""
+"""NATS servers that agree on everything first: what is new is not known everywhere at once."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from paigeant import ActivitySpec, Worker, WorkflowClient, WorkflowDispatcher, activity
-from paigeant.errors import BackendUnavailable
+from paigeant.errors import BackendError, BackendUnavailable
 from paigeant.model.message import Message, Publication
 from paigeant_nats import api as api_module
 from paigeant_nats.api import Api
 from paigeant_nats.link import Link
 from paigeant_nats.settings import NatsSettings
 from paigeant_nats.transport import NatsTransport
-from rig.brokers import RunningServer, Server
+from rig.brokers import NatsServer, RunningServer, Server
 from rig.clusters import NatsCluster
+from rig.ports import HOST, free_port
+from rig.proxy import Proxy
 
 STARTS = 10
 """Of a new namespace: of these, most failed when nothing was asked twice."""
@@ -89,6 +91,40 @@ async def test_nodes_that_came_after_us_are_found_when_ours_is_gone(tmp_path: Pa
             while not link.is_up:
                 await asyncio.sleep(0.01)
             await link.close()
+
+
+async def test_servers_further_away_know_that_a_consumer_left_before_it_is_gone(tmp_path: Path) -> None:
+    """Those of a cluster, or beyond a leaf: what our server tells them takes its time, here a tenth of a second."""
+    port, domain = free_port(), "far"
+    listening = {"leafnodes": {"host": HOST, "port": port}, "jetstream": {"domain": domain}}
+    with NatsServer(tmp_path / "far", config=listening) as far, Proxy(HOST, port, delay=0.1) as proxy:
+        remote = {"remotes": [{"url": f"nats://{proxy.host}:{proxy.port}"}]}
+        with NatsServer(tmp_path / "near", config={"leafnodes": remote, "jetstream": None}) as near:
+            leaving = NatsTransport(
+                NatsSettings(url=near.url, namespace=f"r-{uuid.uuid4().hex[:12]}", domain=domain, timeout=10.0)
+            )
+            await joined(leaving)
+            others = NatsTransport(leaving._settings.model_copy(update={"url": far.url}))
+            async with leaving, others, asyncio.timeout(30):
+                async with leaving.consume(["work"], lease=600) as consumer:
+                    waiting = asyncio.create_task(consumer.receive(1))
+                    while not (await others.queues("work"))["work"].consumers:
+                        await asyncio.sleep(0.01)
+                    waiting.cancel()
+                await others.publish(Publication("work", Message("m-1", b"body")))
+                async with others.consume(["work"], lease=600) as consumer:
+                    [delivery] = await consumer.receive(1)
+                    await delivery.settle()
+
+
+async def joined(transport: NatsTransport) -> None:
+    """Connect; until the servers have found each other there is no JetStream."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await transport.connect()
+            except BackendError:
+                await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

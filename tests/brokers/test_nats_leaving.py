@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from paigeant import DeadLetters
-from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, ConfigurationError, OutcomeUnknown
+from paigeant.errors import BackendClosed, BackendError, BackendUnavailable, OutcomeUnknown
 from paigeant.model.message import Message, Publication
 from paigeant_nats import hints, leases
 from paigeant_nats.settings import NatsSettings
@@ -21,7 +21,6 @@ from paigeant_nats.store import NatsStore
 from paigeant_nats.subscriptions import Subscriber
 from paigeant_nats.transport import NatsTransport
 from rig.brokers import NatsServer
-from rig.ports import HOST, free_port
 from rig.proxy import Proxy
 
 PATIENCE = 8.0
@@ -65,38 +64,6 @@ async def test_the_server_knows_that_a_consumer_left_before_it_is_gone(
     verbs = [verb for line in written if (verb := line.split()[0]) in {b"UNSUB", b"PING"}]
     assert b"UNSUB" in verbs
     assert b"PING" in verbs[verbs.index(b"UNSUB") :]
-
-
-async def test_servers_further_away_know_that_a_consumer_left_before_it_is_gone(tmp_path: Path) -> None:
-    """Those of a cluster, or beyond a leaf: what our server tells them takes its time, here a tenth of a second."""
-    port, domain = free_port(), "far"
-    listening = {"leafnodes": {"host": HOST, "port": port}, "jetstream": {"domain": domain}}
-    with NatsServer(tmp_path / "far", config=listening) as far, Proxy(HOST, port, delay=0.1) as proxy:
-        remote = {"remotes": [{"url": f"nats://{proxy.host}:{proxy.port}"}]}
-        with NatsServer(tmp_path / "near", config={"leafnodes": remote, "jetstream": None}) as near:
-            leaving = NatsTransport(settings(near.url, domain=domain, timeout=10.0))
-            await joined(leaving)
-            others = NatsTransport(leaving._settings.model_copy(update={"url": far.url}))
-            async with leaving, others, asyncio.timeout(30):
-                async with leaving.consume(["work"], lease=600) as consumer:
-                    waiting = asyncio.create_task(consumer.receive(1))
-                    while not (await others.queues("work"))["work"].consumers:
-                        await asyncio.sleep(0.01)
-                    waiting.cancel()
-                await others.publish(work(1))
-                async with others.consume(["work"], lease=600) as consumer:
-                    [delivery] = await consumer.receive(1)
-                    await delivery.settle()
-
-
-async def joined(transport: NatsTransport) -> None:
-    """Connect; until the servers have found each other there is no JetStream."""
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                return await transport.connect()
-            except BackendError:
-                await asyncio.sleep(0.05)
 
 
 async def test_leaving_a_consumer_during_a_stall_makes_nobody_deaf(own_nats: NatsServer) -> None:
@@ -367,26 +334,6 @@ async def test_two_instances_on_two_servers_are_not_mixed_up(own_nats: NatsServe
             revisions = [await each.state_store().put("k", b"") for each in (one, two)]
             assert revisions == [1, 1]
             await asyncio.gather(first.settle(), second.settle())
-
-
-def test_another_event_loop_is_refused(nats_server: Any) -> None:
-    transport, alone = NatsTransport(settings(nats_server.url)), NatsStore(settings(nats_server.url))
-
-    async def elsewhere() -> None:
-        store = transport.state_store()
-        acts = [transport.connect, lambda: transport.publish(work(1)), lambda: transport.queues("work")]
-        acts += [lambda: store.get("a"), store.now, transport.disconnect, alone.disconnect]
-        for act in acts:
-            with pytest.raises(ConfigurationError, match="another event loop"):
-                await asyncio.wait_for(act(), PATIENCE)
-
-    with asyncio.Runner() as first:
-        first.run(transport.connect())
-        first.run(alone.connect())
-        asyncio.run(elsewhere())
-        first.run(transport.publish(work(1)))
-        first.run(transport.disconnect())
-        first.run(alone.disconnect())
 
 
 async def test_a_transport_that_was_closed_serves_again(nats_server: Any) -> None:

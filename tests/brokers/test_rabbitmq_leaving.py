@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from brokers.rabbit import LEASE, is_empty, one, publication, received, settings, until
 from paigeant.abc import Delivery
-from paigeant.errors import BackendClosed, ConfigurationError, OutcomeUnknown
+from paigeant.errors import BackendClosed, OutcomeUnknown
 from paigeant_rabbitmq import frames, lane
 from paigeant_rabbitmq.acks import Acks
 from paigeant_rabbitmq.link import Link
@@ -280,25 +280,3 @@ async def test_a_consumer_whose_task_fails_says_so(rabbit_server: Any, monkeypat
             with pytest.raises(BackendClosed, match="a mistake") as caught:
                 await received(consumer)
             assert isinstance(caught.value.__cause__, KeyError)
-
-
-def test_another_event_loop_is_refused(rabbit_server: Any) -> None:
-    transport = RabbitMQTransport(settings(rabbit_server.url))
-
-    async def elsewhere() -> None:
-        for act in (
-            lambda: transport.publish(publication("1")),
-            lambda: transport.queues("work"),
-            transport.connect,
-            transport.disconnect,
-        ):
-            with pytest.raises(ConfigurationError, match="another event loop"):
-                await asyncio.wait_for(act(), 5)
-        async with transport.clone() as clone:
-            await clone.publish(publication("1"))
-
-    with asyncio.Runner() as first:
-        first.run(transport.connect())
-        asyncio.run(elsewhere())
-        first.run(transport.publish(publication("2")))
-        first.run(transport.disconnect())

@@ -116,24 +116,6 @@ def test_who_disconnects_only_after_the_loop_has_ended_is_served_again(settings:
     gc.collect()  # what was not hung up is told here, and in no other test
 
 
-def test_another_event_loop_is_refused(settings: RedisSettings) -> None:
-    transport, alone = RedisTransport(settings), RedisStore(settings)
-
-    async def elsewhere() -> None:
-        acts = [transport.connect, lambda: transport.publish(publication(1)), transport.disconnect, alone.disconnect]
-        for act in acts:
-            with pytest.raises(ConfigurationError, match="another event loop"):
-                await asyncio.wait_for(act(), PATIENCE)
-
-    with asyncio.Runner() as first:
-        first.run(transport.connect())
-        first.run(alone.connect())
-        asyncio.run(elsewhere())
-        first.run(transport.publish(publication(1)))
-        first.run(transport.disconnect())
-        first.run(alone.disconnect())
-
-
 async def test_a_delayed_message_outlives_a_queue_that_a_foreigner_replaced(settings: RedisSettings) -> None:
     prefix = f"{{paigeant:{settings.namespace}}}"
     client = bare.Redis.from_url(settings.url or "")
